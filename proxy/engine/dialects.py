@@ -33,7 +33,6 @@ _PHRASES = {
     413: "Content Too Large",
     414: "URI Too Long",
     416: "Range Not Satisfiable",
-    418: "Unused",
     422: "Unprocessable Content",
 }
 

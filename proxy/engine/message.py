@@ -132,7 +132,7 @@ class Message:
         if document is not None and document.edited:
             self.content = encode_content(document.dump(), self.headers)
             self.headers.discard(STALE.__contains__)
-            document.edited = False
+            self._document = None
 
     def _copy_body(self, twin: Message) -> None:
         twin._document = self._document.copy() if self._document is not None else None

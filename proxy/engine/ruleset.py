@@ -165,8 +165,9 @@ class PathIndex:
                 walk(node.any, tail, (*taken, head))
 
         walk(self._root, split(path), ())
+        whole = path[:-1] if len(path) > 1 and path.endswith("/") else path
         for what, pattern in self._searched:
-            if pattern.search is not None and pattern.search(path):
+            if pattern.search is not None and pattern.search(whole):
                 found.append((what, {}))
         return found
 

@@ -8,6 +8,7 @@ and calls `resume` or `fail`, which return what the first call would have.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Generator
@@ -53,9 +54,10 @@ def begin(
 ) -> Exchange:
     """Begin an exchange; what `choose` finds unreadable is raised by it, not here."""
     exchange = Exchange(ruleset, request, clock=clock, entropy=entropy)
-    operation = ruleset.route(request.method, request.path).operation
-    if operation is not None:
-        exchange.dialect = operation.dialect
+    with contextlib.suppress(Unreadable):
+        operation = ruleset.route(request.method, request.path).operation
+        if operation is not None:
+            exchange.dialect = operation.dialect
     sent = request.headers.values(dialects.correlation_header(exchange.dialect))
     text = sent[0].decode("latin-1") if len(sent) == 1 else ""
     exchange.correlation = text if _well_formed(text) else entropy(16).hex()

@@ -102,8 +102,11 @@ class StepEnvironment(Protocol):
         become text as CEL's string(); null, lists, maps and bytes are an EvaluationError. `secrets` allows `${secret:…}`.
         """
 
-    def value(self, data: Any, *loc: str | int, secrets: bool = False) -> Value[Any]:
-        """Compile JSON data of any depth whose strings may hold `${…}`; a string that is exactly one keeps the value's type."""
+    def value(self, data: Any, *loc: str | int, secrets: bool = False, json: bool = True) -> Value[Any]:
+        """Compile JSON data of any depth whose strings may hold `${…}`; a string that is exactly one keeps the value's type.
+
+        With `json` the result can be written to a body (timestamps are text); without it, it stays what CEL made of it.
+        """
 
     def path(self, source: str, *loc: str | int) -> FieldPath:
         """Compile a field path of a body."""

@@ -1,0 +1,74 @@
+"""Opening a body: which kind it is, and undoing its coding."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import codings
+from .errors import EvaluationError, Side, Unreadable
+from .form_body import FormBody
+from .json_body import JsonBody
+
+if TYPE_CHECKING:
+    from .message import Headers, Limits
+
+__all__ = ["FormBody", "JsonBody", "encode_content", "media_type", "open_body"]
+
+
+def media_type(headers: Headers, side: Side) -> tuple[str, str | None]:
+    """Return the media type and its charset, in lower case; no type is the empty text. Several are Unreadable."""
+    lines = headers.values(b"content-type")
+    if len(lines) > 1:
+        raise Unreadable(side, "there is more than one Content-Type", 415)
+    text = lines[0].decode("latin-1") if lines else ""
+    kind, *parameters = text.split(";")
+    charset: str | None = None
+    for parameter in parameters:
+        name, _, value = parameter.strip().partition("=")
+        if name.strip().lower() == "charset":
+            if charset is not None:
+                raise Unreadable(side, "there is more than one charset", 415)
+            charset = value.strip().strip('"').lower()
+    return kind.strip().lower(), charset
+
+
+def _coding(headers: Headers, side: Side) -> str | None:
+    text = ",".join(value.decode("latin-1") for value in headers.values(b"content-encoding"))
+    found = [coding.strip().lower() for coding in text.split(",") if coding.strip()]
+    if not found or found == ["identity"]:
+        return None
+    if len(found) > 1 or found[0] not in codings.CODINGS:
+        raise Unreadable(side, "the body's content coding is unknown or stacked", 415)
+    return found[0]
+
+
+def open_body(headers: Headers, content: bytes | None, limits: Limits, side: Side) -> JsonBody | FormBody:
+    """Open a body for rules; no body is an EvaluationError, one that rules cannot read Unreadable."""
+    if not content:
+        raise EvaluationError(f"the {side} has no body", side)
+    if len(content) > limits.body:
+        raise Unreadable(side, f"the body is larger than {limits.body} bytes", 413)
+    kind, charset = media_type(headers, side)
+    is_json = kind in ("application/json", "text/json") or (kind.startswith("application/") and kind.endswith("+json"))
+    if not is_json and kind != "application/x-www-form-urlencoded":
+        raise Unreadable(side, "the body is neither JSON nor a form", 415)
+    if charset not in (None, "utf-8", "utf8"):
+        raise Unreadable(side, "the body is not in UTF-8 by its type", 415)
+    coding = _coding(headers, side)
+    if coding is not None:
+        content = codings.decode(content, coding, limits.decoded, side)
+    elif len(content) > limits.decoded:
+        raise Unreadable(side, f"the decoded body is larger than {limits.decoded} bytes", 413)
+    if content.startswith(b"\xef\xbb\xbf"):
+        raise Unreadable(side, "the body begins with a byte order mark")
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Unreadable(side, "the body is not UTF-8") from None
+    return JsonBody(content, side, limits.depth) if is_json else FormBody(text, side)
+
+
+def encode_content(data: bytes, headers: Headers) -> bytes:
+    """Encode an edited body as its Content-Encoding says."""
+    coding = _coding(headers, headers.side)
+    return data if coding is None else codings.encode(data, coding)

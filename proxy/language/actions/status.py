@@ -1,0 +1,54 @@
+"""The action `status`: another status or reason phrase for the response."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field, model_validator
+
+from ...engine.exchange import Exchange
+from ...engine.message import STALE, Response
+from ...engine.ruleset import Run
+from ..action import Action, StepEnvironment
+from ..fields import Status as StatusCode
+from ..fields import Text
+
+# Their answers have no body (RFC 9110 section 6.4.1).
+_WITHOUT_BODY = (204, 304)
+
+
+class Status(Action):
+    """Change the response's status; a 204 or 304 loses its body."""
+
+    phases: ClassVar[frozenset[str]] = frozenset({"after", "continue"})
+
+    code: StatusCode | None = Field(None, description="The status, 200 to 599.")
+    reason: Text | None = Field(None, description="The reason phrase of the status line; the status's own when not given.")
+
+    @model_validator(mode="after")
+    def _something(self) -> Status:
+        if self.code is None and self.reason is None:
+            raise ValueError("give `code`, `reason` or both")
+        return self
+
+    def compile(self, env: StepEnvironment) -> Run:
+        code = self.code
+        reason = env.text(self.reason, "reason", place="header").read if self.reason is not None else None
+
+        def change(x: Exchange) -> None:
+            phrase = reason(x) if reason is not None else None
+            response = x.answer()
+            if code is not None:
+                response.status = code
+            response.reason = phrase
+            if code in _WITHOUT_BODY:
+                _empty(response)
+
+        return change
+
+
+def _empty(response: Response) -> None:
+    response.replace(b"")
+    response.headers.discard(STALE.__contains__)
+    response.headers.remove(b"content-type")
+    response.headers.remove(b"content-encoding")
