@@ -1,4 +1,4 @@
-"""Where a redirect may lead: addresses read as a browser reads them (WHATWG URL), and refused where two readers could differ.
+"""Where a redirect may lead: addresses as a browser reads them (WHATWG URL), refused where two readers could differ.
 
 Nothing is resolved or fetched here, and a cause never repeats the address: it came from outside and is logged.
 """
@@ -17,7 +17,9 @@ from .pairs import encode_form
 LONGEST = 8192
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
-_WRITTEN_OUT = re.compile(r"https://(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?(?=[/?#]|\Z)", re.IGNORECASE)
+_WRITTEN_OUT = re.compile(
+    r"https://(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?(?=[/?#]|\Z)", re.IGNORECASE
+)
 _REFUSED = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _AUTHORITY = re.compile(r"//([^/?#]+)(.*)", re.DOTALL)
@@ -103,16 +105,17 @@ def read(text: str) -> tuple[Origin | None, str]:
 
 
 def is_written_out(literal: str, *, whole: bool) -> bool:
-    """Say whether the literal start of an address fixes its host: `https://host[:port]` and then `/`, `?`, `#` or the end.
+    """Say whether the literal start of an address fixes its host.
 
-    `whole` says that nothing follows the literal, so that its end is the address's.
+    It does with `https://host[:port]` and then `/`, `?`, `#` or the end. `whole` says that nothing follows the literal,
+    so that its end is the address's.
     """
     found = _WRITTEN_OUT.match(literal)
     return found is not None and (whole or found.end() < len(literal))
 
 
 def fixed(text: str) -> str:
-    """Return an address whose host is written out as it is sent; raise AddressError for controls, which no header takes."""
+    """Return an address whose host is written out as it is sent; raise AddressError for controls."""
     _check_characters(text)
     return quote(text, safe=_KEPT)
 

@@ -175,7 +175,7 @@ def _problem(status: int, code: str | None, text: str, correlation: str, extra: 
 
 
 def _kibo(status: int, code: str | None, text: str, correlation: str, extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Build the body of ApiException; further members stand in additionalErrorData, which its clients keep, and beside it."""
+    """Build an API error; further members stand in additionalErrorData, which clients keep, and beside it."""
     body: dict[str, Any] = {
         "message": text,
         "errorCode": code or _KIBO_CODES.get(status) or ("VALIDATION_ERROR" if status < 500 else "UNEXPECTED_ERROR"),

@@ -15,7 +15,7 @@ from ..engine.exchange import Exchange
 from ..engine.message import Headers, Line, Response
 from .action import StepEnvironment
 from .fields import HeaderName, Text
-from .names import OF_A_BODY, OWN, compile_globs, refuse, refuse_twins
+from .names import OF_A_BODY, OWN, compile_byte_globs, refuse, refuse_twins
 from .slots import Slot, fill, header_slot
 
 
@@ -35,7 +35,7 @@ KeepHeaders = Annotated[
 ]
 KeepCookies = Annotated[
     list[Annotated[Text, AfterValidator(_not_empty)]],
-    Field(description="Names or globs of cookies whose Set-Cookie lines are taken over from the answer that this one replaces."),
+    Field(description="Names or globs of cookies that are taken over from the answer that this one replaces."),
 ]
 
 
@@ -44,7 +44,9 @@ class AnswerLines:
 
     __slots__ = ("_lines",)
 
-    def __init__(self, env: StepEnvironment, headers: Mapping[str, str | list[str]], *, also: Mapping[str, str] = OWN) -> None:
+    def __init__(
+        self, env: StepEnvironment, headers: Mapping[str, str | list[str]], *, also: Mapping[str, str] = OWN
+    ) -> None:
         refuse_twins(env, headers, "headers")
         lines: list[tuple[bytes, bytes, tuple[Slot, ...]]] = []
         for name, setting in headers.items():
@@ -76,7 +78,7 @@ class Kept:
                     text = f"`{key}` means nothing in `before`: there is no answer yet to keep something of"
                     env.problem("bad-setting", text, key, key=True)
         self._headers = frozenset(name.lower().encode() for name in headers)
-        self._cookies = compile_globs([glob.encode() for glob in cookie_globs]) if cookie_globs else None
+        self._cookies = compile_byte_globs(cookie_globs) if cookie_globs else None
 
     def read(self, x: Exchange) -> list[Line]:
         if x.response is None or not (self._headers or self._cookies):
@@ -87,7 +89,7 @@ class Kept:
 
 
 def lay(answer: Response, kept: Sequence[Line], given: Sequence[Line]) -> Response:
-    """Lay header lines on an answer; those that the rule gives replace what the answer and the kept ones have of a name."""
+    """Lay header lines on an answer; those that the rule gives replace all others of their name."""
     headers: Headers = answer.headers
     headers.lines.extend(kept)
     for key in {line[0] for line in given}:

@@ -6,7 +6,6 @@ Nothing here knows an action; the actions share it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import AnyStr
 
 from .action import StepEnvironment
 
@@ -42,7 +41,16 @@ OWN: Mapping[str, str] = {
 
 # What describes another body than the one that is sent.
 OF_A_BODY: Mapping[str, str] = dict.fromkeys(
-    ("etag", "digest", "content-digest", "repr-digest", "content-md5", "content-range", "accept-ranges", "last-modified"),
+    (
+        "etag",
+        "digest",
+        "content-digest",
+        "repr-digest",
+        "content-md5",
+        "content-range",
+        "accept-ranges",
+        "last-modified",
+    ),
     "it describes the body that is not sent",
 )
 
@@ -65,7 +73,7 @@ def refuse_twins(env: StepEnvironment, names: Iterable[str], *loc: str | int) ->
         seen.add(name.lower())
 
 
-def compile_globs(globs: Iterable[AnyStr]) -> Callable[[AnyStr], bool]:
+def compile_globs(globs: Iterable[str]) -> Callable[[str], bool]:
     """Build a test of whole names against globs, in which `*` is any run of characters; its time is linear."""
     tests = tuple(_compile_glob(glob) for glob in globs)
     if len(tests) == 1:
@@ -73,9 +81,14 @@ def compile_globs(globs: Iterable[AnyStr]) -> Callable[[AnyStr], bool]:
     return lambda name: any(test(name) for test in tests)
 
 
-def _compile_glob(glob: AnyStr) -> Callable[[AnyStr], bool]:
-    star = b"*" if isinstance(glob, bytes) else "*"
-    first, *rest = glob.split(star)
+def compile_byte_globs(globs: Iterable[str]) -> Callable[[bytes], bool]:
+    """Build the same test for names in bytes."""
+    matches = compile_globs([glob.encode().decode("latin-1") for glob in globs])
+    return lambda name: matches(name.decode("latin-1"))
+
+
+def _compile_glob(glob: str) -> Callable[[str], bool]:
+    first, *rest = glob.split("*")
     if not rest:
         return lambda name: name == glob
     last = rest.pop()
@@ -84,7 +97,7 @@ def _compile_glob(glob: AnyStr) -> Callable[[AnyStr], bool]:
         return lambda name: name.startswith(first)
     shortest = len(first) + len(last)
 
-    def matches(name: AnyStr) -> bool:
+    def matches(name: str) -> bool:
         if len(name) < shortest or not name.startswith(first) or not name.endswith(last):
             return False
         at, end = len(first), len(name) - len(last)

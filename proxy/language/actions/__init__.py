@@ -33,9 +33,9 @@ _TABLE = {
 class _Actions(Mapping[str, type[Action] | type[ActionRoot[Any]]]):
     """A mapping whose values are imported when they are asked for."""
 
-    def __getitem__(self, name: str) -> type[Action] | type[ActionRoot[Any]]:
+    def __getitem__(self, name: str) -> type[Action | ActionRoot[Any]]:
         module, _, attribute = _TABLE[name].partition(".")
-        found: type[Action] | type[ActionRoot[Any]] = getattr(import_module(f".{module}", __name__), attribute)
+        found: type[Action | ActionRoot[Any]] = getattr(import_module(f".{module}", __name__), attribute)
         return found
 
     def __contains__(self, name: object) -> bool:
@@ -48,4 +48,4 @@ class _Actions(Mapping[str, type[Action] | type[ActionRoot[Any]]]):
         return len(_TABLE)
 
 
-ACTIONS: Mapping[str, type[Action] | type[ActionRoot[Any]]] = _Actions()
+ACTIONS: Mapping[str, type[Action | ActionRoot[Any]]] = _Actions()

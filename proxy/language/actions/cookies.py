@@ -14,10 +14,17 @@ from ...engine.message import Headers
 from ...engine.ruleset import Run
 from ..action import Action, StepEnvironment, Value
 from ..fields import Duration, Text, is_token
-from ..names import compile_globs, is_glob
+from ..names import compile_byte_globs, compile_globs, is_glob
 from ..slots import constant
 
-_NAMES = {"max_age": "Max-Age", "domain": "Domain", "path": "Path", "secure": "Secure", "http_only": "HttpOnly", "same_site": "SameSite"}
+_NAMES = {
+    "max_age": "Max-Age",
+    "domain": "Domain",
+    "path": "Path",
+    "secure": "Secure",
+    "http_only": "HttpOnly",
+    "same_site": "SameSite",
+}
 _SAME_SITE = {"strict": "Strict", "lax": "Lax", "none": "None"}
 
 # Reads the attributes of one cookie from an exchange; a constant map where nothing has to be read.
@@ -42,7 +49,9 @@ class CookieAttributes(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, hide_input_in_errors=True)
 
-    max_age: Duration | None = Field(None, description="How long the browser keeps it, such as `30m`; `0s` makes it forget.")
+    max_age: Duration | None = Field(
+        None, description="How long the browser keeps it, such as `30m`; `0s` makes it forget."
+    )
     domain: Text | None = Field(None, description="The domain that it is sent to; `null` binds it to the host alone.")
     path: Text | None = Field(None, description="The path that it is sent to.")
     secure: bool | None = Field(None, description="Whether it is sent over https alone.")
@@ -59,7 +68,8 @@ class CookieSetting(CookieAttributes):
 
 
 _Setting = Annotated[
-    Text | CookieSetting, Field(description="In `before` the value; elsewhere the value, or the value with its attributes.")
+    Text | CookieSetting,
+    Field(description="In `before` the value; elsewhere the value, or the value with its attributes."),
 ]
 
 
@@ -71,13 +81,17 @@ class Cookies(Action):
     """
 
     rename: dict[CookieName, CookieName] = Field(
-        default_factory=dict, description="`{old: new}`; nothing happens when it is not there, a new name that is taken is an error."
+        default_factory=dict,
+        description="`{old: new}`; nothing happens when it is not there, a new name that is taken is an error.",
     )
     remove: list[CookieName] = Field(
         default_factory=list,
-        description="Names or globs. In a response the cookie is not set; to make a browser forget one, `set` it with `max_age: 0s`.",
+        description="Names or globs. In a response the cookie is not set; "
+        "to make a browser forget one, `set` it with `max_age: 0s`.",
     )
-    default: dict[CookieName, _Setting] = Field(default_factory=dict, description="`{name: value}`: set only what is not there.")
+    default: dict[CookieName, _Setting] = Field(
+        default_factory=dict, description="`{name: value}`: set only what is not there."
+    )
     set: dict[CookieName, _Setting] = Field(
         default_factory=dict, description="`{name: value}`: the value, and of the attributes those that are named."
     )
@@ -94,7 +108,9 @@ class Cookies(Action):
 
     def _of_request(self, env: StepEnvironment) -> Run:
         if self.rewrite:
-            env.problem("bad-setting", "the Cookie header has no attributes: `rewrite` is for responses", "rewrite", key=True)
+            env.problem(
+                "bad-setting", "the Cookie header has no attributes: `rewrite` is for responses", "rewrite", key=True
+            )
         defaults = _request_values(env, "default", self.default)
         sets = _request_values(env, "set", self.set)
         renames = tuple(self.rename.items())
@@ -128,9 +144,9 @@ class Cookies(Action):
         defaults = tuple(_response_value(env, "default", name, setting) for name, setting in self.default.items())
         sets = tuple(_response_value(env, "set", name, setting) for name, setting in self.set.items())
         renames = tuple((old.encode(), new.encode()) for old, new in self.rename.items())
-        matches = compile_globs([name.encode() for name in self.remove]) if self.remove else None
+        matches = compile_byte_globs(self.remove) if self.remove else None
         rewrites = tuple(
-            (compile_globs([glob.encode()]), _rewriting(env, glob, attributes)) for glob, attributes in self.rewrite.items()
+            (compile_byte_globs([glob]), _rewriting(env, glob, attributes)) for glob, attributes in self.rewrite.items()
         )
 
         def edit(x: Exchange) -> None:

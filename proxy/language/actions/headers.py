@@ -13,7 +13,7 @@ from ...engine.message import Headers as HeaderLines
 from ...engine.ruleset import Run
 from ..action import Action, StepEnvironment
 from ..fields import HeaderName, Text
-from ..names import UNTOUCHABLE, compile_globs, is_glob, refuse, refuse_twins
+from ..names import UNTOUCHABLE, compile_byte_globs, is_glob, refuse, refuse_twins
 from ..slots import Slot, fill, header_slot
 
 Lines = Annotated[Text | list[Text], Field(description="A value, or a list of values: one line each.")]
@@ -26,12 +26,13 @@ class _HeaderEdits(Action):
 
     rename: dict[HeaderName, HeaderName] = Field(
         default_factory=dict,
-        description="`{old: new}`: all lines of a name get another name, where they stand. Nothing happens when there are none; "
-        "when the new name is there already it is an error of the rule.",
+        description="`{old: new}`: all lines of a name get another name, where they stand. "
+        "Nothing happens when there are none; a new name that is there already is an error of the rule.",
     )
     remove: list[HeaderName] = Field(
         default_factory=list,
-        description="Names, or globs such as `x-*`. A glob leaves alone what no rule may touch, such as Content-Length or Set-Cookie.",
+        description="Names, or globs such as `x-*`. "
+        "A glob leaves alone what no rule may touch, such as Content-Length or Set-Cookie.",
     )
     default: dict[HeaderName, Lines] = Field(
         default_factory=dict, description="`{name: value}`: set only what is not there."
@@ -59,11 +60,13 @@ class _HeaderEdits(Action):
                 found.append((name.lower().encode(), name.encode(), slice(start, len(slots))))
             return tuple(found)
 
-        globs = [name.lower().encode() for name in self.remove if is_glob(name)]
+        globs = [name.lower() for name in self.remove if is_glob(name)]
         return _Edits(
-            renames=tuple((old.lower().encode(), new.lower().encode(), new.encode()) for old, new in self.rename.items()),
+            renames=tuple(
+                (old.lower().encode(), new.lower().encode(), new.encode()) for old, new in self.rename.items()
+            ),
             removes=tuple(name.lower().encode() for name in self.remove if not is_glob(name)),
-            removes_like=_sparing(compile_globs(globs)) if globs else None,
+            removes_like=_sparing(compile_byte_globs(globs)) if globs else None,
             defaults=lines("default", self.default),
             sets=lines("set", self.set),
             adds=lines("add", self.add),
@@ -124,7 +127,7 @@ class _Edits:
         return tuple([fill(slot, x) for slot in self._slots])
 
     def apply(self, headers: HeaderLines, values: tuple[bytes, ...], *, replace: bool = False) -> None:
-        """Edit headers; with `replace` a rename onto a name that is there drops what was there, and nothing can fail."""
+        """Edit headers; with `replace` a rename drops what has the new name already, and nothing can fail."""
         for old, key, name in self._renames:
             _rename(headers, old, key, name, replace=replace)
         for key in self._removes:

@@ -19,20 +19,26 @@ from ..slots import constant
 # RFC 3986 without what two servers could read in two ways: `;`, empty segments, and escapes that another reader would
 # undo (of unreserved characters) or take for what they stand for (of `/ \ ? # ; %` and controls).
 _PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,=:@-]|%[0-9A-Fa-f]{2})*)+")
-_AMBIGUOUS = re.compile(r"%(?:2[EeDdFf35]|3[BbFf0-9]|4[1-9A-Fa-f]|5[0-9AaCcFf]|6[1-9A-Fa-f]|7[0-9AaEeFf]|[01][0-9A-Fa-f])")
+_AMBIGUOUS = re.compile(
+    r"%(?:2[EeDdFf35]|3[BbFf0-9]|4[1-9A-Fa-f]|5[0-9AaCcFf]|6[1-9A-Fa-f]|7[0-9AaEeFf]|[01][0-9A-Fa-f])"
+)
 
 Segments = tuple[str | None, ...]
 
 
 class Path(Action):
-    """Forward the request to another path; its query stays. Which rules run was chosen on the path that was received."""
+    """Forward the request to another path; its query stays. Rules are chosen on the path that was received."""
 
     phases: ClassVar[frozenset[str]] = frozenset({"before"})
 
     to: Text | None = Field(
-        None, description="The whole path, such as `/v2/${request.params.id}`: each `${…}` is one percent-encoded segment or a part of one."
+        None,
+        description="The whole path, such as `/v2/${request.params.id}`: "
+        "each `${…}` is one percent-encoded segment, or a part of one.",
     )
-    prefix: Text | None = Field(None, description="What stands in the place of `/old`, where the rule matches the path `/old/*`.")
+    prefix: Text | None = Field(
+        None, description="What stands in the place of `/old`, where the rule matches the path `/old/*`."
+    )
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Path:
@@ -110,7 +116,9 @@ def _replace_prefix(env: StepEnvironment, text: str) -> Run:
         segments = split(path)
         for prefix in old:
             if _begins(segments, prefix):
-                rest = "".join(f"/{segment}" for segment in segments[len(prefix) :]) + ("/" if path.endswith("/") else "")
+                rest = "".join(f"/{segment}" for segment in segments[len(prefix) :]) + (
+                    "/" if path.endswith("/") else ""
+                )
                 x.request.path = _checked((new.removesuffix("/") + rest) or "/")
                 return
         raise EvaluationError("the path no longer begins with what the rule matched")

@@ -27,12 +27,19 @@ class Query(Action):
     phases: ClassVar[frozenset[str]] = frozenset({"before"})
 
     rename: dict[Text, Text] = Field(
-        default_factory=dict, description="`{old: new}`; nothing happens when it is not there, a new name that is taken is an error."
+        default_factory=dict,
+        description="`{old: new}`; nothing happens when it is not there, a new name that is taken is an error.",
     )
     remove: list[Text] = Field(default_factory=list, description="Names, or globs such as `utm_*`.")
-    default: dict[Text, Parameters] = Field(default_factory=dict, description="`{name: value}`: set only what is not there.")
-    set: dict[Text, Parameters] = Field(default_factory=dict, description="`{name: value}`: replaced where it stands, else at the end.")
-    add: dict[Text, Parameters] = Field(default_factory=dict, description="`{name: value}`: one more parameter at the end.")
+    default: dict[Text, Parameters] = Field(
+        default_factory=dict, description="`{name: value}`: set only what is not there."
+    )
+    set: dict[Text, Parameters] = Field(
+        default_factory=dict, description="`{name: value}`: replaced where it stands, else at the end."
+    )
+    add: dict[Text, Parameters] = Field(
+        default_factory=dict, description="`{name: value}`: one more parameter at the end."
+    )
 
     def compile(self, env: StepEnvironment) -> Run:
         if not any((self.rename, self.remove, self.default, self.set, self.add)):
@@ -92,6 +99,8 @@ def _reads(env: StepEnvironment, key: str, settings: Mapping[str, str | list[str
         if isinstance(setting, str):
             values = [env.text(setting, key, name, place="query", secrets=True)]
         else:
-            values = [env.text(text, key, name, index, place="query", secrets=True) for index, text in enumerate(setting)]
+            values = [
+                env.text(text, key, name, index, place="query", secrets=True) for index, text in enumerate(setting)
+            ]
         found.append((name, tuple(value.read for value in values)))
     return tuple(found)

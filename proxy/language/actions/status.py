@@ -15,6 +15,7 @@ from ..fields import Text
 
 # Their answers have no body (RFC 9110 section 6.4.1).
 _WITHOUT_BODY = (204, 304)
+_OF_THE_BODY = STALE | {b"content-type", b"content-encoding", b"content-length"}
 
 
 class Status(Action):
@@ -23,7 +24,9 @@ class Status(Action):
     phases: ClassVar[frozenset[str]] = frozenset({"after", "continue"})
 
     code: StatusCode | None = Field(None, description="The status, 200 to 599.")
-    reason: Text | None = Field(None, description="The reason phrase of the status line; the status's own when not given.")
+    reason: Text | None = Field(
+        None, description="The reason phrase of the status line; the status's own when not given."
+    )
 
     @model_validator(mode="after")
     def _something(self) -> Status:
@@ -38,17 +41,17 @@ class Status(Action):
         def change(x: Exchange) -> None:
             phrase = reason(x) if reason is not None else None
             response = x.answer()
+            if code in _WITHOUT_BODY:
+                response = x.response = _emptied(response)
             if code is not None:
                 response.status = code
             response.reason = phrase
-            if code in _WITHOUT_BODY:
-                _empty(response)
 
         return change
 
 
-def _empty(response: Response) -> None:
-    response.replace(b"")
-    response.headers.discard(STALE.__contains__)
-    response.headers.remove(b"content-type")
-    response.headers.remove(b"content-encoding")
+def _emptied(response: Response) -> Response:
+    """Take the body from a response, also one that an earlier step opened."""
+    headers = response.headers
+    headers.discard(_OF_THE_BODY.__contains__)
+    return Response(response.status, headers, b"", limits=response.limits, origin=response.origin)

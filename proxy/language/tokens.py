@@ -1,0 +1,78 @@
+"""The signed token of a redirect: HS256, with the claims that the other side checks.
+
+The clock and the randomness are the exchange's, so that a test can fix them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..engine.errors import EvaluationError
+from ..engine.exchange import Exchange
+from .action import StepEnvironment
+from .fields import Duration, Text
+
+# What the token says for itself, and `state`, by which the return is known.
+RESERVED = ("iss", "sub", "aud", "iat", "nbf", "exp", "jti", "state")
+
+# RFC 7518 section 3.2: a key as long as the hash.
+_SHORTEST_KEY = 32
+
+Sign = Callable[[Exchange], str]
+
+
+class RedirectToken(BaseModel):
+    """A token that tells the page at the other end who comes and until when."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, hide_input_in_errors=True)
+
+    secret: Text = Field(description="`${secret:NAME}`: the key that both sides know, 32 bytes or more.")
+    subject: Text | None = Field(None, description="The claim `sub`: whom it is about; a random id when not given.")
+    claims: dict[str, Any] = Field(
+        default_factory=dict, description="Further claims: signed, and readable by everyone who sees the address."
+    )
+    expires_in: Duration = Field(900.0, description="How long it holds, such as `15m`.")
+    parameter: Text = Field("session_token", min_length=1, description="The parameter of the address that carries it.")
+
+    def compile(self, env: StepEnvironment) -> Sign:
+        """Build the function that signs a token; `env` is that of the action whose setting `token` this is."""
+        # Its cryptography takes its time to load, and few rules sign.
+        from jwt import PyJWT
+
+        for name in self.claims:
+            if name in RESERVED:
+                env.problem("bad-setting", f"the claim {name} is set by the proxy", "token", "claims", name, key=True)
+        if "${" in self.parameter:
+            env.problem(
+                "bad-name", "a parameter's name is literal text; names are never templates", "token", "parameter"
+            )
+        if self.expires_in < 1:
+            env.problem("bad-setting", "a token holds for at least a second", "token", "expires_in")
+        secret = env.secret(self.secret, "token", "secret").read
+        subject = env.text(self.subject, "token", "subject", place="text").read if self.subject is not None else None
+        claims = env.value(self.claims, "token", "claims").read
+        expires_in, issuer = int(self.expires_in), env.public_origin
+        encode = PyJWT().encode
+
+        def sign(x: Exchange) -> str:
+            key = secret(x)
+            if len(key) < _SHORTEST_KEY:
+                raise EvaluationError(f"the secret of the token is shorter than {_SHORTEST_KEY} bytes")
+            about = subject(x) if subject is not None else x.entropy(16).hex()
+            if not about:
+                raise EvaluationError("the subject of the token is empty")
+            now = int(x.now)
+            payload = {
+                **claims(x),
+                "iss": issuer or x.request.host,
+                "sub": about,
+                "iat": now,
+                "exp": now + expires_in,
+                "jti": x.entropy(16).hex(),
+            }
+            return encode(payload, key, algorithm="HS256")
+
+        return sign
