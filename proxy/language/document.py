@@ -6,10 +6,10 @@ duplicate keys are refused on the way and nothing recurses. What is refused is r
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -19,11 +19,21 @@ Loc = tuple[str | int, ...]
 
 SIZE = 1 << 20
 DEPTH = 64
-NODES = 10_000
+NODES = 100_000
+# What aliases may add to a file: each costs as much as what it stands for.
+ALIASED = 10_000
+
+_TOO_DEEP = f"a file is nested at most {DEPTH} levels deep"
+
+# What YAML calls printable, less the marks that its versions break lines at differently (NEL, LS, PS), less the BOM.
+_UNPRINTABLE = re.compile(
+    "[^\\t\\n\\r\\x20-\\x7e\\xa0-\\u2027\\u202a-\\ud7ff\\ue000-\\ufefe\\uff00-\\ufffd\\U00010000-\\U0010ffff]"
+)
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f]")
+_LINES = re.compile("\\r\\n|\\r|\\n")
 
 _INT = re.compile(r"[-+]?[0-9]+")
-_OCTAL = re.compile(r"0o[0-7]+")
-_HEX = re.compile(r"0x[0-9a-fA-F]+")
+_BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _WORDS: dict[str, bool | None] = {
@@ -33,13 +43,30 @@ _WORDS: dict[str, bool | None] = {
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+# What the scanner and the parser say, in an author's words.
+_WORDING = (
+    ("mapping values are not allowed", "a `:` cannot stand here: check the indentation, or write the text in quotes"),
+    ("found unexpected end of stream", "this is not closed before the end of the file"),
+    ("found unexpected document indicator", "this is not closed before the end of the document"),
+    ("could not find expected ':'", "a `key: value` is wanted here, and the `:` is missing"),
+    ("did not find expected key", "a `key: value` is wanted here: check the indentation and the quotes"),
+    ("did not find expected '-' indicator", "a list item `- …` is wanted here: check the indentation"),
+    ("block sequence entries are not allowed", "a list item cannot stand here: begin it on a line of its own"),
+    (
+        "found unknown escape character",
+        "there is no such escape in double quotes; single quotes keep a `\\` as it is",
+    ),
+    ("found incompatible YAML document", "rule files are YAML 1.2"),
+    ("found undefined tag handle", "rule files have no tags"),
+)
+
 
 class Int(int):
     """An integer that remembers how it was written."""
 
     source: str
 
-    def __new__(cls, value: int, source: str) -> Int:
+    def __new__(cls, value: int, source: str) -> Self:
         made = super().__new__(cls, value)
         made.source = source
         return made
@@ -50,7 +77,7 @@ class Float(float):
 
     source: str
 
-    def __new__(cls, value: float, source: str) -> Float:
+    def __new__(cls, value: float, source: str) -> Self:
         made = super().__new__(cls, value)
         made.source = source
         return made
@@ -108,38 +135,30 @@ class Document:
             loc, key = loc[:-1], False
 
     def within(self, loc: Loc, offset: int, length: int) -> Mark:
-        """Give a place inside a text: exact where the text stands as it was written, else that of the whole text."""
+        """Give a place inside a text: exact where it can be found as it was written, else the whole."""
         place = self._values.get(loc)
-        value = self._at(loc)
+        value = self.at(loc)
         if place is None or not isinstance(value, str):
             return self.mark(loc)
-        text = self.source.text
-        if place.style in ("'", '"'):
-            written, shift = text[place.start + 1 : place.stop - 1], 1
-        elif place.style == "|":
-            return self._within_block(place, value, offset, length)
-        else:
-            written, shift = text[place.start : place.stop], 0
-        if written != value or "\n" in written:
-            return place.mark
-        column = place.mark.column + shift + offset
-        return Mark(place.mark.line, column, column + max(length, 1))
+        start = self._written(place, value, offset, max(length, 1))
+        return place.mark if start is None else _mark_at(self.source.text, start, length)
 
-    def _within_block(self, place: _Place, value: str, offset: int, length: int) -> Mark:
-        lines = self.source.text.splitlines()
-        row = value.count("\n", 0, offset)
-        line = place.mark.line + 1 + row
-        column = offset - (value.rfind("\n", 0, offset) + 1)
-        if line > len(lines):
-            return place.mark
-        wanted = value.split("\n")[row]
-        indent = len(lines[line - 1]) - len(wanted)
-        if indent < 0 or lines[line - 1][indent:] != wanted:
-            return place.mark
-        start = indent + column + 1
-        return Mark(line, start, min(start + max(length, 1), len(lines[line - 1]) + 1))
+    def _written(self, place: _Place, value: str, offset: int, length: int) -> int | None:
+        """Find where in the file a part of a text stands, which escapes, folding and indentation may have moved."""
+        quotes = 1 if place.style in ("'", '"') else 0
+        start, stop = place.start + quotes, place.stop - quotes
+        written = self.source.text[start:stop]
+        if written == value:
+            return start + offset
+        if place.style == "|" and (found := _in_block(written, value, offset)) is not None:
+            return start + found
+        part = value[offset : offset + length]
+        if part and written.count(part) == 1:
+            return start + written.index(part)
+        return None
 
-    def _at(self, loc: Loc) -> Any:
+    def at(self, loc: Loc) -> Any:
+        """Give the value at a location; None when there is none."""
         data = self.data
         for part in loc:
             try:
@@ -149,7 +168,23 @@ class Document:
         return data
 
 
-class _Refused(Exception):
+def _in_block(written: str, value: str, offset: int) -> int | None:
+    """Find an offset of a literal block: its text has the same lines, without their indentation."""
+    row = value.count("\n", 0, offset)
+    column = offset - (value.rfind("\n", 0, offset) + 1)
+    wanted = value.split("\n")[row]
+    breaks = [match.end() for match in _LINES.finditer(written)]
+    if row >= len(breaks):
+        return None
+    start = breaks[row]
+    stop = breaks[row + 1] if row + 1 < len(breaks) else len(written)
+    line = written[start:stop].rstrip("\r\n")
+    if not line.endswith(wanted):
+        return None
+    return start + len(line) - len(wanted) + column
+
+
+class _UnreadableError(Exception):
     """The file cannot be read any further; why was reported."""
 
 
@@ -158,43 +193,75 @@ def load(source: Source, problems: Problems) -> Document | None:
     if len(source.text) > SIZE:
         problems.error("too-large", f"a file has at most {SIZE} characters", source.name, Mark(1, 1, 2))
         return None
+    wrong = _UNPRINTABLE.search(source.text)
+    if wrong is not None:
+        text = f"the character U+{ord(wrong[0]):04X} cannot stand in a file; double quotes can hold it as an escape"
+        if wrong[0] == "\ufeff":
+            text = "a byte order mark (U+FEFF) cannot stand in a file: save it as UTF-8 without one"
+        problems.error("syntax", text, source.name, _mark_at(source.text, wrong.start()))
+        return None
     try:
         return _Builder(source, problems).build()
-    except _Refused:
+    except _UnreadableError:
         return None
-    except yaml.reader.ReaderError as error:
-        mark = _mark_at(source.text, error.position)
-        problems.error("syntax", "a character that YAML does not allow", source.name, mark)
     except yaml.MarkedYAMLError as error:
         _report_syntax(error, source, problems)
+    except yaml.YAMLError:
+        problems.error("syntax", "this is not YAML", source.name, Mark(1, 1, 2))
     return None
 
 
-def _mark_at(text: str, position: int) -> Mark:
-    before = text[:position]
-    column = position - (before.rfind("\n") + 1) + 1
-    return Mark(before.count("\n") + 1, column, column + 1)
+def _mark_at(text: str, position: int, length: int = 1) -> Mark:
+    line, start = 1, 0
+    for found in _LINES.finditer(text, 0, position):
+        line, start = line + 1, found.end()
+    after = _LINES.search(text, position)
+    stop = after.start() if after is not None else len(text)
+    column = position - start + 1
+    return Mark(line, column, max(min(column + length, stop - start + 1), column + 1))
 
 
 def _report_syntax(error: yaml.MarkedYAMLError, source: Source, problems: Problems) -> None:
-    place = error.problem_mark or error.context_mark
-    line, column = (place.line + 1, place.column + 1) if place is not None else (1, 1)
-    words = error.problem or "not YAML"
-    if error.context is not None:
-        words = f"{words} ({error.context})"
-    problems.error("syntax", words, source.name, Mark(line, column, column + 1))
+    place, words = error.problem_mark or error.context_mark, error.problem or "not YAML"
+    mark = Mark(1, 1, 2) if place is None else Mark(place.line + 1, place.column + 1, place.column + 2)
+    if words.startswith("exceeded maximum nesting depth"):
+        problems.error("too-deep", _TOO_DEEP, source.name, mark)
+        return
+    if place is not None and words.startswith("found character that cannot start any token"):
+        char = source.text[place.index : place.index + 1]
+        words = f"a text that begins with `{char}` is written in quotes"
+        if char == "\t":
+            words = "a tab cannot stand here: indent with spaces"
+    else:
+        begin = error.context_mark
+        if words.startswith("found unexpected end of stream") and begin is not None:
+            mark = Mark(begin.line + 1, begin.column + 1, begin.column + 2)
+        if words.startswith("did not find expected ',' or") and begin is not None:
+            words = f"a `,` or the bracket that closes the one at line {begin.line + 1} is missing"
+        words = next((said for known, said in _WORDING if words.startswith(known)), f"this is not YAML: {words}")
+    problems.error("syntax", words, source.name, mark)
 
 
 @dataclass(slots=True)
 class _Open:
-    """A map or list whose end has not come yet."""
+    """A map or list whose end has not come yet. What stands under a wrong key is `lost`: read, and then left out."""
 
     node: dict[str, Any] | list[Any]
     loc: Loc
-    place: _Place
     anchor: str | None
+    lost: bool
     key: str | None = None
-    skip: bool = False
+    key_lost: bool = False
+    height: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What an anchor stands for, and what an alias of it costs."""
+
+    value: Any
+    size: int
+    height: int
 
 
 class _Builder:
@@ -205,23 +272,24 @@ class _Builder:
         self.problems = problems
         self.document = Document(source)
         self.stack: list[_Open] = []
-        self.anchors: dict[str, tuple[Any, int]] = {}
+        self.anchors: dict[str, _Named] = {}
         self.nodes = 0
+        self.aliased = 0
         self.documents = 0
 
     def build(self) -> Document:
-        for event in self._events():
+        for event in yaml.parse(self.source.text, Loader=_LOADER):
             self._take(event)
         if self.documents == 0:
-            self._error("empty", "there is nothing in this file", Mark(1, 1, 2))
-            raise _Refused
+            self._refuse("empty", "there is nothing in this file", Mark(1, 1, 2))
         return self.document
-
-    def _events(self) -> Iterator[Any]:
-        yield from yaml.parse(self.source.text, Loader=_LOADER)
 
     def _error(self, code: str, text: str, mark: Mark) -> None:
         self.problems.error(code, text, self.source.name, mark)
+
+    def _refuse(self, code: str, text: str, mark: Mark) -> None:
+        self._error(code, text, mark)
+        raise _UnreadableError
 
     def _place(self, event: Any, style: str | None = None) -> _Place:
         start, stop = event.start_mark, event.end_mark
@@ -230,28 +298,24 @@ class _Builder:
         return _Place(Mark(start.line + 1, column, max(end, column + 1)), start.index, stop.index, style)
 
     def _line_end(self, mark: Any) -> int:
-        found = self.source.text.find("\n", mark.index)
-        stop = len(self.source.text) if found < 0 else found
+        found = _LINES.search(self.source.text, mark.index)
+        stop = len(self.source.text) if found is None else found.start()
         return int(mark.column + stop - mark.index + 1)
 
     def _take(self, event: Any) -> None:
         match event:
-            case yaml.DocumentStartEvent():
-                self._start_document(event)
             case yaml.ScalarEvent():
-                self._refuse_tag(event)
-                style = event.style or None
-                self._scalar(event, self._place(event, style))
-            case yaml.AliasEvent():
-                self._alias(event)
+                self._scalar(event)
             case yaml.MappingStartEvent():
                 self._open({}, event)
             case yaml.SequenceStartEvent():
                 self._open([], event)
             case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
-                done = self.stack.pop()
-                if done.anchor is not None:
-                    self.anchors[done.anchor] = (done.node, _count(done.node))
+                self._close()
+            case yaml.AliasEvent():
+                self._alias(event)
+            case yaml.DocumentStartEvent():
+                self._start_document(event)
             case _:
                 pass
 
@@ -259,38 +323,51 @@ class _Builder:
         self.documents += 1
         mark = self._place(event).mark
         if self.documents > 1:
-            self._error("yaml-feature", "a file holds one document", mark)
-            raise _Refused
-        if event.version is not None and event.version != (1, 2):
+            self._refuse("yaml-feature", "a file holds one document", mark)
+        if event.version is not None and tuple(event.version) != (1, 2):
             self._error("yaml-feature", "rule files are YAML 1.2", mark)
         if event.tags:
             self._error("yaml-feature", "rule files have no %TAG", mark)
 
-    def _refuse_tag(self, event: Any) -> None:
-        if event.tag is not None and event.tag != "!":
-            self._error("yaml-feature", "rule files have no tags", self._place(event).mark)
+    def _refuse_tag(self, event: Any, mark: Mark) -> None:
+        if event.tag is not None:
+            self._error("yaml-feature", "rule files have no tags: a value's type is seen from how it is written", mark)
 
-    def _count_node(self, mark: Mark, more: int = 1) -> None:
-        self.nodes += more
+    def _count_node(self, mark: Mark) -> None:
+        self.nodes += 1
         if self.nodes > NODES:
-            self._error("too-large", f"a file has at most {NODES} values, those behind aliases included", mark)
-            raise _Refused
+            self._refuse("too-large", f"a file has at most {NODES} values", mark)
 
     def _open(self, node: dict[str, Any] | list[Any], event: Any) -> None:
-        self._refuse_tag(event)
         place = self._place(event)
+        self._refuse_tag(event, place.mark)
         self._count_node(place.mark)
-        if len(self.stack) >= DEPTH:
-            self._error("too-deep", f"a file is nested at most {DEPTH} levels deep", place.mark)
-            raise _Refused
-        loc, skip = self._add(node, place, is_key_possible=False)
+        self._check_depth(1, place.mark)
+        loc, lost = self._add(node, place)
+        # A new node takes the name at once: what had it before cannot be meant inside.
         if event.anchor is not None:
             self.anchors.pop(event.anchor, None)
-        self.stack.append(_Open(node, loc, place, event.anchor, skip=skip))
+        self.stack.append(_Open(node, loc, event.anchor, lost))
 
-    def _add(self, value: Any, place: _Place, *, is_key_possible: bool = True) -> tuple[Loc, bool]:
-        """Put a value where the open map or list expects it; give its location and whether it is to be forgotten."""
+    def _check_depth(self, height: int, mark: Mark) -> None:
+        if len(self.stack) + height > DEPTH:
+            self._refuse("too-deep", _TOO_DEEP, mark)
+
+    def _close(self) -> None:
+        done = self.stack.pop()
+        if done.anchor is not None:
+            self.anchors[done.anchor] = _Named(done.node, _count(done.node), done.height)
+        self._raise_height(done.height)
+
+    def _raise_height(self, below: int) -> None:
+        if self.stack:
+            self.stack[-1].height = max(self.stack[-1].height, below + 1)
+
+    def _add(self, value: Any, place: _Place) -> tuple[Loc, bool]:
+        """Put a value where the open map or list expects it; give its location and whether it is left out."""
         if not self.stack:
+            if value is None:
+                self._refuse("empty", "there is nothing in this file", place.mark)
             self.document.data = value
             self.document._values[()] = place
             return (), False
@@ -298,45 +375,55 @@ class _Builder:
         if isinstance(top.node, list):
             loc = (*top.loc, len(top.node))
             top.node.append(value)
+            lost = top.lost
         elif top.key is None:
-            if not is_key_possible:
-                self._error("wrong-key", "a key is text", place.mark)
-                top.key = f"\0{len(self.document._values)}"
-                return (*top.loc, top.key), True
-            return self._key(top, value, place), False
+            return self._key(top, top.node, value, place), True
         else:
-            loc = (*top.loc, top.key)
-            if not top.key.startswith("\0"):
+            loc, lost = (*top.loc, top.key), top.lost or top.key_lost
+            if not lost:
                 top.node[top.key] = value
             top.key = None
-        if not top.skip:
-            self.document._values.setdefault(loc, place)
-        return loc, top.skip
+        if not lost:
+            self.document._values[loc] = place
+        return loc, lost
 
-    def _key(self, top: _Open, value: Any, place: _Place) -> Loc:
-        if not isinstance(value, str):
-            written = self.source.text[place.start : place.stop]
-            self._error("wrong-key", f"a key is text: write {written!r} in quotes", place.mark)
-            value = f"\0{len(self.document._keys)}"
-        elif value == "<<" and place.style is None:
-            self._error("yaml-feature", "rule files have no merge keys", place.mark)
-            value = f"\0{len(self.document._keys)}"
-        loc = (*top.loc, value)
-        if isinstance(top.node, dict) and value in top.node:
-            first = self.document._keys[loc].mark
-            self._error("duplicate-key", f"the key {value!r} stands here already, at line {first.line}", place.mark)
-            value = f"\0{len(self.document._keys)}"
-            loc = (*top.loc, value)
-        self.document._keys[loc] = place
-        top.key = value
+    def _key(self, top: _Open, node: dict[str, Any], value: Any, place: _Place) -> Loc:
+        """Take a value as a key. With a wrong one reading goes on, but what it stands for is left out."""
+        wrong = self._wrong_key(node, (*top.loc, value) if isinstance(value, str) else None, value, place)
+        if wrong is not None:
+            self._error(*wrong, place.mark)
+        top.key, top.key_lost = value if isinstance(value, str) else "", wrong is not None
+        loc = (*top.loc, top.key)
+        if wrong is None and not top.lost:
+            self.document._keys[loc] = place
+        if wrong is None:
+            # The key is in the map from here on, so that a repetition is found before the value has come.
+            node[top.key] = None
         return loc
 
-    def _scalar(self, event: Any, place: _Place) -> None:
+    def _wrong_key(self, node: dict[str, Any], loc: Loc | None, value: Any, place: _Place) -> tuple[str, str] | None:
+        if loc is None:
+            if isinstance(value, dict | list):
+                return "wrong-key", "a key is text"
+            return "wrong-key", f"a key is text: write {self.source.text[place.start : place.stop]!r} in quotes"
+        if value == "<<" and place.style is None:
+            return "yaml-feature", "rule files have no merge keys"
+        if _CONTROL.search(value):
+            return "wrong-key", "a key has no control characters"
+        if value in node:
+            first = self.document._keys.get(loc)
+            where = f", at line {first.mark.line}" if first is not None else ""
+            return "duplicate-key", f"the key {value!r} stands in this map already{where}"
+        return None
+
+    def _scalar(self, event: Any) -> None:
+        place = self._place(event, event.style or None)
+        self._refuse_tag(event, place.mark)
         self._count_node(place.mark)
-        value = event.value if event.style or event.tag == "!" else self._resolve(event.value, place.mark)
+        value = event.value if place.style is not None else self._resolve(event.value, place.mark)
         self._add(value, place)
         if event.anchor is not None:
-            self.anchors[event.anchor] = (value, 1)
+            self.anchors[event.anchor] = _Named(value, 1, 0)
 
     def _resolve(self, text: str, mark: Mark) -> Any:
         """Give a plain scalar its type by the core schema of YAML 1.2 (section 10.3)."""
@@ -345,44 +432,48 @@ class _Builder:
         try:
             if _INT.fullmatch(text):
                 return Int(int(text), text)
-            if _OCTAL.fullmatch(text):
-                return Int(int(text[2:], 8), text)
-            if _HEX.fullmatch(text):
-                return Int(int(text[2:], 16), text)
+            if _BASED.fullmatch(text):
+                return Int(int(text, 0), text)
             if _FLOAT.fullmatch(text):
-                number = float(text)
-                if number in (float("inf"), float("-inf")):
-                    raise ValueError
-                return Float(number, text)
+                return self._float(text, mark)
         except ValueError:
+            # Python refuses to read thousands of digits.
             self._error("wrong-value", "this number is too large", mark)
-            return None
+            return Int(0, text)
         if _NOT_FINITE.fullmatch(text):
             self._error("wrong-value", "rule files have no infinite numbers and no NaN", mark)
-            return None
+            return Float(0.0, text)
         return text
+
+    def _float(self, text: str, mark: Mark) -> Float:
+        number = float(text)
+        if not math.isfinite(number):
+            self._error("wrong-value", "this number is too large", mark)
+            number = 0.0
+        return Float(number, text)
 
     def _alias(self, event: Any) -> None:
         place = self._place(event)
-        if event.anchor not in self.anchors:
+        named = self.anchors.get(event.anchor)
+        if named is None:
             inside = any(one.anchor == event.anchor for one in self.stack)
-            text = "an alias cannot stand inside what it names" if inside else f"nothing is named {event.anchor!r}"
+            text = "an alias cannot stand inside what it names" if inside else f"nothing is named `&{event.anchor}`"
             self._error("alias", text, place.mark)
-            self._add(None, place)
-            return
-        value, size = self.anchors[event.anchor]
-        self._count_node(place.mark, size)
-        self._add(value, place, is_key_possible=isinstance(value, str))
+            named = _Named("", 1, 0)
+        self.aliased += named.size
+        if self.aliased > ALIASED:
+            self._refuse("alias", f"the aliases of a file stand for at most {ALIASED} values", place.mark)
+        self._check_depth(named.height, place.mark)
+        self._raise_height(named.height)
+        self._add(named.value, place)
 
 
 def _count(node: Any) -> int:
     """Count the values in a node, those behind aliases each time they stand there."""
     total, waiting = 0, [node]
-    while waiting:
+    while waiting and total <= ALIASED:
         item = waiting.pop()
         total += 1
-        if total > NODES:
-            return total
         if isinstance(item, dict):
             waiting.extend(item.values())
         elif isinstance(item, list):

@@ -6,6 +6,7 @@ A problem has a place, a code that stays the same, words that may change, and so
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Literal
 Severity = Literal["error", "warning"]
 
 CODES: dict[str, str] = {
-    "alias": "An alias means nothing, or what it stands for is too much.",
+    "alias": "An alias means nothing, stands inside what it names, or stands for too much.",
     "bad-expression": "An expression cannot be read.",
     "bad-match": "A part of a match means nothing.",
     "bad-name": "A name has characters that a name cannot have, or is a word of the language.",
@@ -114,24 +115,37 @@ class Problems:
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
     """Find the candidate that was probably meant, or None when none is close."""
-    known = sorted(set(candidates))
-    folded = {name.lower().replace("-", "_"): name for name in known}
-    exact = folded.get(word.lower().replace("-", "_"))
-    if exact is not None:
-        return exact if exact != word else None
+    known = sorted(set(candidates) - {word})
+    folded = {_fold(name): name for name in reversed(known)}
+    if _fold(word) in folded:
+        return folded[_fold(word)]
     found = difflib.get_close_matches(word, known, n=1, cutoff=0.7 if len(word) > 3 else 0.6)
     return found[0] if found else None
 
 
+def _fold(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
+
+
+# What of a long line is shown around the place.
+_BEFORE, _LINE = 60, 160
+_LINES = re.compile("\\r\\n|\\r|\\n")
+
+
+def _visible(text: str) -> str:
+    """Keep what a terminal would obey, or a reader could not see, out of a report: one sign stands for it."""
+    return "".join(char if char == "\t" or unicodedata.category(char)[0] != "C" else "\ufffd" for char in text)
+
+
 def _columns(text: str) -> str:
     """Give the white space that is as wide as a text, tabs kept."""
-    return "".join(
-        "\t" if char == "\t" else "" if unicodedata.combining(char) else "  " if _wide(char) else " " for char in text
-    )
+    return "".join("\t" if char == "\t" else " " * _width(char) for char in text)
 
 
-def _wide(char: str) -> bool:
-    return unicodedata.east_asian_width(char) in "WF"
+def _width(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 def _paint(text: str, code: str, *, color: bool) -> str:
@@ -141,19 +155,29 @@ def _paint(text: str, code: str, *, color: bool) -> str:
 def render(problem: Problem, text: str | None, *, color: bool = False) -> str:
     """Show a problem as compilers do; `text` is the file's, None where it could not be read."""
     tone = "1;31" if problem.severity == "error" else "1;33"
-    place = _paint(f"{problem.source}:{problem.line}:{problem.column}:", "1", color=color)
+    place = _paint(f"{_visible(problem.source)}:{problem.line}:{problem.column}:", "1", color=color)
     kind = _paint(f"{problem.severity}[{problem.code}]:", tone, color=color)
-    shown = [f"{place} {kind} {problem.text}"]
-    lines = text.splitlines() if text is not None else []
+    shown = [f"{place} {kind} {_visible(problem.text)}"]
+    lines = _LINES.split(text) if text else []
     if 0 < problem.line <= len(lines):
-        line = lines[problem.line - 1]
+        line, start, end = _window(lines[problem.line - 1], problem.column - 1, problem.end - 1)
+        carets = "^" * max(sum(_width(char) for char in line[start:end]), 1)
         number = str(problem.line)
-        edge = " " * len(number)
-        start = problem.column - 1
-        width = max(len(_columns(line[start : problem.end - 1]).expandtabs(1)), 1)
-        carets = _paint("^" * width, tone, color=color)
         shown.append(f" {number} | {line}")
-        shown.append(f" {edge} | {_columns(line[:start])}{carets}")
+        shown.append(f" {' ' * len(number)} | {_columns(line[:start])}{_paint(carets, tone, color=color)}")
     if problem.suggestion is not None:
-        shown.append(f"   help: did you mean {problem.suggestion!r}?")
+        shown.append(f"   help: did you mean {_visible(problem.suggestion)!r}?")
     return "\n".join(shown)
+
+
+def _window(line: str, start: int, end: int) -> tuple[str, int, int]:
+    """Cut a long line to what stands around the place, and give the place in what is left."""
+    shown = _visible(line)
+    if len(shown) <= _LINE:
+        return shown, start, end
+    first = max(start - _BEFORE, 0)
+    head = "…" if first else ""
+    tail = "…" if first + _LINE < len(shown) else ""
+    shift = len(head) - first
+    cut = shown[first : first + _LINE]
+    return f"{head}{cut}{tail}", start + shift, min(end + shift, len(head) + len(cut))

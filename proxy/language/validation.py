@@ -36,7 +36,7 @@ def explain_validation(
 ) -> None:
     """Report every finding of a validation of the value at `base`."""
     groups: dict[Loc, list[tuple[Loc, Any]]] = {}
-    data = document._at(base)
+    data = document.at(base)
     for found in error.errors(include_url=False, include_input=False):
         loc, branch = _locate(data, found)
         groups.setdefault(branch, []).append((loc, found))
@@ -99,7 +99,7 @@ def _report(
         problems.error("wrong-type", f"this must be {_KINDS[kind]}", name, document.mark(place))
     elif kind in ("literal_error", "enum"):
         expected = found["ctx"]["expected"]
-        value = document._at(place)
+        value = document.at(place)
         known = [word.strip(" '") for part in expected.split(",") for word in part.split(" or ")]
         hint = nearest(value, known) if isinstance(value, str) else None
         problems.error("wrong-value", f"this must be {expected}", name, document.mark(place), hint)
