@@ -1,9 +1,14 @@
-"""What pydantic finds, in an author's words and with its place in the file."""
+"""What pydantic finds, in an author's words and with its place in the file.
+
+Pydantic reports every branch of a union that did not fit; an author hears of the one that was probably meant.
+"""
 
 from __future__ import annotations
 
+import re
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, RootModel, ValidationError
@@ -28,105 +33,211 @@ _KINDS = {
     "model_type": "a map",
     "model_attributes_type": "a map",
     "mapping_type": "a map",
+    "none_required": "empty",
 }
+_BOUNDS = {
+    "greater_than_equal": "this must be at least {ge:g}",
+    "greater_than": "this must be more than {gt:g}",
+    "less_than_equal": "this must be at most {le:g}",
+    "less_than": "this must be less than {lt:g}",
+    "too_long": "this has at most {max_length} entries",
+    "string_too_long": "this has at most {max_length} characters",
+    "string_too_short": "this has at least {min_length} characters",
+}
+_SPELLING = {"True": "true", "False": "false", "None": "null"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """One thing that pydantic found. `branches` are the unions on the way: where, and which branch of it."""
+
+    error: Any
+    place: Loc
+    branches: tuple[tuple[Loc, str], ...]
+    on_key: bool
+
+    @property
+    def kind(self) -> str:
+        return str(self.error["type"])
 
 
 def explain_validation(
     error: ValidationError, model: type[BaseModel], document: Document, base: Loc, problems: Problems
 ) -> None:
     """Report every finding of a validation of the value at `base`."""
-    groups: dict[Loc, list[tuple[Loc, Any]]] = {}
     data = document.at(base)
-    for found in error.errors(include_url=False, include_input=False):
-        loc, branch = _locate(data, found)
-        groups.setdefault(branch, []).append((loc, found))
-    for branch, members in groups.items():
-        chosen = _choose(members)
-        kinds = list(dict.fromkeys(_KINDS[found["type"]] for _, found in members if found["type"] in _KINDS))
-        if len(members) > 1 and len(kinds) > 1 and all(found["type"] in _KINDS for _, found in members):
-            text = f"this must be {', '.join(kinds[:-1])} or {kinds[-1]}"
-            problems.error("wrong-type", text, document.source.name, document.mark((*base, *branch)))
-            continue
-        for loc, found in chosen:
-            _report(found, loc, model, document, base, problems)
+    found = [_locate(data, one) for one in error.errors(include_url=False, include_input=False)]
+    report = _Report(model, document, base, problems)
+    for union, findings in _without_typos(_resolve(found), model):
+        report.add(union, findings)
 
 
-def _locate(data: Any, found: Any) -> tuple[Loc, Loc]:
-    """Give the place that a finding is about, and the place of the union that it is a branch of (or its own)."""
-    loc: list[str | int] = []
-    branch: Loc | None = None
-    parts = found["loc"]
-    for index, part in enumerate(parts):
-        inside = (isinstance(data, dict) and part in data) or (
-            isinstance(data, list) and isinstance(part, int) and part < len(data)
-        )
-        if inside:
-            loc.append(part)
+def _locate(data: Any, error: Any) -> _Finding:
+    """Tell the keys and indexes of a finding from the names of union branches, which the data do not have."""
+    place: list[str | int] = []
+    branches: list[tuple[Loc, str]] = []
+    parts = error["loc"]
+    on_key = bool(parts) and parts[-1] == "[key]"
+    for index, part in enumerate(parts[:-1] if on_key else parts):
+        if _holds(data, part):
+            place.append(part)
             data = data[part]
-        elif found["type"] == "missing" and index == len(parts) - 1:
-            loc.append(part)
-        elif branch is None and isinstance(part, str):
-            branch = tuple(loc)
-    place = tuple(loc)
-    return place, branch if branch is not None else place
+        elif error["type"] == "missing" and index == len(parts) - 1:
+            place.append(part)
+        elif isinstance(part, str):
+            branches.append((tuple(place), part))
+    return _Finding(error, tuple(place), tuple(branches), on_key)
 
 
-def _choose(members: list[tuple[Loc, Any]]) -> list[tuple[Loc, Any]]:
-    """Of the branches of a union keep those that came furthest: a wrong kind says less than a wrong part."""
-    if len({found["type"] for _, found in members}) == 1:
-        return members[:1] if len({loc for loc, _ in members}) == 1 else members
-    told = [(loc, found) for loc, found in members if found["type"] not in _KINDS]
-    return told or members[:1]
+def _holds(data: Any, part: str | int) -> bool:
+    if isinstance(data, dict):
+        return part in data
+    return isinstance(data, list) and isinstance(part, int) and part < len(data)
 
 
-def _report(
-    found: Any, loc: Loc, model: type[BaseModel], document: Document, base: Loc, problems: Problems
-) -> None:
-    name = document.source.name
-    place = (*base, *loc)
-    kind = found["type"]
-    last = str(loc[-1]) if loc else ""
-    if kind == "extra_forbidden":
-        known = sorted(_names_at(model, loc[:-1]))
-        text = f"there is no key {last!r} here"
-        hint = nearest(last, known)
+def _resolve(findings: Sequence[_Finding], depth: int = 0) -> list[tuple[Loc | None, list[_Finding]]]:
+    """Give the findings to report: alone, or, where no branch of a union fits, all of the union together."""
+    unions: dict[Loc | None, dict[str, list[_Finding]]] = {}
+    for finding in findings:
+        union, branch = finding.branches[depth] if depth < len(finding.branches) else (None, "")
+        unions.setdefault(union, {}).setdefault(branch, []).append(finding)
+    found: list[tuple[Loc | None, list[_Finding]]] = []
+    for place, branches in unions.items():
+        if place is None:
+            found += [(None, [finding]) for finding in branches[""]]
+            continue
+        fitting = [branch for branch in branches.values() if not _is_another_kind(branch, place)]
+        if fitting:
+            best = min(_misfit(branch, place) for branch in fitting)
+            for members in fitting:
+                if _misfit(members, place) == best:
+                    found += _resolve(members, depth + 1)
+        else:
+            found.append((place, [finding for branch in branches.values() for finding in branch]))
+    return found
+
+
+def _is_another_kind(branch: Sequence[_Finding], place: Loc) -> bool:
+    return any(finding.place == place and finding.kind in _KINDS for finding in branch)
+
+
+def _misfit(branch: Sequence[_Finding], place: Loc) -> int:
+    """Count the keys that speak against a branch."""
+    return sum(finding.kind in ("missing", "extra_forbidden") and finding.place[:-1] == place for finding in branch)
+
+
+def _without_typos(
+    groups: list[tuple[Loc | None, list[_Finding]]], model: type[BaseModel]
+) -> Iterator[tuple[Loc | None, list[_Finding]]]:
+    """Leave out the missing keys that a misspelt key beside them explains, and those of several branches at once."""
+    unknown: dict[Loc, set[str | None]] = {}
+    for _, findings in groups:
+        for finding in findings:
+            if finding.kind == "extra_forbidden":
+                parent = finding.place[:-1]
+                meant = nearest(str(finding.place[-1]), _names_at(model, parent))
+                unknown.setdefault(parent, set()).add(meant)
+    for union, findings in groups:
+        first = findings[0]
+        if first.kind == "missing" and first.place[-1] in unknown.get(first.place[:-1], ()):
+            continue
+        yield union, findings
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """Where findings are reported to."""
+
+    model: type[BaseModel]
+    document: Document
+    base: Loc
+    problems: Problems
+
+    def add(self, union: Loc | None, findings: Sequence[_Finding]) -> None:
+        if union is None:
+            self._one(findings[0])
+            return
+        kinds = list(dict.fromkeys(_KINDS[finding.kind] for finding in findings if finding.kind in _KINDS))
+        self._wrong("wrong-type", f"this must be {_either(kinds)}", union)
+
+    def _wrong(self, code: str, text: str, place: Loc, suggestion: str | None = None, *, key: bool = False) -> None:
+        if not key and code in ("wrong-type", "wrong-value") and self._is_empty(place):
+            text += ", and is empty"
+        mark = self.document.mark((*self.base, *place), key=key)
+        self.problems.error(code, text, self.document.source.name, mark, suggestion)
+
+    def _is_empty(self, place: Loc) -> bool:
+        parent: Any = self.document.at((*self.base, *place[:-1])) if place else None
+        return bool(place) and _holds(parent, place[-1]) and parent[place[-1]] is None
+
+    def _one(self, finding: _Finding) -> None:
+        place, kind, context = finding.place, finding.kind, finding.error.get("ctx", {})
+        if kind == "extra_forbidden":
+            self._unknown(place)
+        elif kind == "missing":
+            mark = self.document.mark((*self.base, *place[:-1]))
+            text = f"the key {str(place[-1])!r} is missing"
+            self.problems.error("missing-key", text, self.document.source.name, mark)
+        elif kind in _KINDS:
+            self._wrong("wrong-type", f"this must be {_KINDS[kind]}", place, key=finding.on_key)
+        elif kind in ("literal_error", "enum"):
+            self._not_among(place, context["expected"])
+        elif kind in ("value_error", "assertion_error"):
+            self._wrong("wrong-value", str(context["error"]), place, key=finding.on_key)
+        else:
+            self._wrong("wrong-value", _words(kind, context, finding.error["msg"]), place, key=finding.on_key)
+
+    def _unknown(self, place: Loc) -> None:
+        name = str(place[-1])
+        known = sorted(_names_at(self.model, place[:-1]))
+        hint = nearest(name, known)
+        text = f"there is no key {name!r} here"
         if hint is None and known:
-            text += f"; there are {', '.join(known)}"
-        problems.error("unknown-key", text, name, document.mark(place, key=True), hint)
-    elif kind == "missing":
-        problems.error("missing-key", f"the key {last!r} is missing", name, document.mark(place[:-1]))
-    elif kind in _KINDS:
-        problems.error("wrong-type", f"this must be {_KINDS[kind]}", name, document.mark(place))
-    elif kind in ("literal_error", "enum"):
-        expected = found["ctx"]["expected"]
-        value = document.at(place)
+            text += f"; there {'is' if len(known) == 1 else 'are'} {', '.join(known)}"
+        self._wrong("unknown-key", text, place, hint, key=True)
+
+    def _not_among(self, place: Loc, expected: str) -> None:
+        value = self.document.at((*self.base, *place))
         known = [word.strip(" '") for part in expected.split(",") for word in part.split(" or ")]
         hint = nearest(value, known) if isinstance(value, str) else None
-        problems.error("wrong-value", f"this must be {expected}", name, document.mark(place), hint)
-    elif kind in ("value_error", "assertion_error"):
-        problems.error("wrong-value", str(found["ctx"]["error"]), name, document.mark(place))
-    else:
-        words = found["msg"][:1].lower() + found["msg"][1:]
-        problems.error("wrong-value", words.replace("input should", "this must"), name, document.mark(place))
+        text = re.sub(r"\b(True|False|None)\b", lambda found: _SPELLING[found[0]], expected)
+        self._wrong("wrong-value", f"this must be {text}", place, hint)
+
+
+def _either(kinds: Sequence[str]) -> str:
+    return kinds[0] if len(kinds) == 1 else f"{', '.join(kinds[:-1])} or {kinds[-1]}"
+
+
+def _words(kind: str, context: dict[str, Any], message: str) -> str:
+    if kind == "too_short":
+        return (
+            "this must not be empty"
+            if context["min_length"] == 1
+            else f"this has at least {context['min_length']} entries"
+        )
+    if kind == "string_too_short" and context["min_length"] == 1:
+        return "this must not be empty"
+    if kind in _BOUNDS:
+        return _BOUNDS[kind].format(**context)
+    words = message[:1].lower() + message[1:]
+    return words.replace("input should", "this must")
 
 
 def _names_at(model: Any, loc: Loc) -> set[str]:
     """Give the keys that the models at a place know."""
     found = list(_models(model))
     for part in loc:
-        deeper: list[Any] = []
-        for one in found:
-            deeper += _step(one, part)
+        deeper = [inner for one in found for inner in _step(one, part)]
         found = [inner for one in deeper for inner in _models(one)]
     names: set[str] = set()
     for one in found:
-        if isinstance(one, type) and issubclass(one, BaseModel) and not issubclass(one, RootModel):
+        if isinstance(one, type) and issubclass(one, BaseModel):
             names |= {field.alias or name for name, field in one.model_fields.items()}
     return names
 
 
 def _models(annotation: Any) -> Iterator[Any]:
-    """Unwrap annotations, unions and aliases."""
+    """Unwrap annotations, unions and root models; a list also gives its items, as one item may stand for the list."""
     origin = get_origin(annotation)
     if origin is Annotated:
         yield from _models(get_args(annotation)[0])
@@ -137,6 +248,8 @@ def _models(annotation: Any) -> Iterator[Any]:
         yield from _models(annotation.model_fields["root"].annotation)
     else:
         yield annotation
+        if origin in (list, tuple):
+            yield from _models(get_args(annotation)[0])
 
 
 def _step(annotation: Any, part: str | int) -> list[Any]:
@@ -148,6 +261,6 @@ def _step(annotation: Any, part: str | int) -> list[Any]:
         return [get_args(annotation)[0]]
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         for name, field in annotation.model_fields.items():
-            if part in (name, field.alias):
+            if part == (field.alias or name):
                 return [field.annotation]
     return []
