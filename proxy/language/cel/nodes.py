@@ -23,13 +23,14 @@ class Local:
 class Access:
     """A variable of the environment and the static path into it that a node reads.
 
-    `tests` must all hold for the value to be there; a node with any is an optional.
+    An `optional` one is there when all `tests` hold. `parents` say whether the structs on the way are there.
     """
 
     variable: Variable
     path: tuple[str | int, ...] = ()
     tests: tuple[Callable[[Any], bool], ...] = ()
     optional: bool = False
+    parents: tuple[Callable[[Any], bool], ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,12 +47,12 @@ class Node:
     known: tuple[Any] | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Constant(Node):
     value: Any
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Name(Node):
     """An identifier; `rooted` when it was written with a leading dot."""
 
@@ -61,7 +62,7 @@ class Name(Node):
     access: Access | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Select(Node):
     """`operand.name`, `operand.?name`, or what `has()` tests."""
 
@@ -73,7 +74,7 @@ class Select(Node):
     access: Access | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Index(Node):
     """`operand[index]` or `operand[?index]`."""
 
@@ -83,7 +84,7 @@ class Index(Node):
     access: Access | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Call(Node):
     """A function, a member function (with a target) or an operator (its sign is the name)."""
 
@@ -96,7 +97,7 @@ class Call(Node):
     dynamic: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Logic(Node):
     """All terms of a chain of `&&` or of `||`."""
 
@@ -104,20 +105,20 @@ class Logic(Node):
     terms: list[Node]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Conditional(Node):
     condition: Node
     then: Node
     other: Node
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class ListLiteral(Node):
     items: list[Node]
     optional: list[bool]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class MapLiteral(Node):
     entries: list[tuple[Node, Node]]
     optional: list[bool]
@@ -126,7 +127,7 @@ class MapLiteral(Node):
 Kind = Literal["all", "exists", "exists_one", "map", "filter", "transformMap"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Comprehension(Node):
     """A macro that walks a list or map: one variable (item or key), or two (index or key, and value)."""
 
@@ -138,7 +139,7 @@ class Comprehension(Node):
     locals: list[Local] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Bind(Node):
     """`cel.bind(name, value, body)`."""
 
@@ -148,7 +149,7 @@ class Bind(Node):
     local: Local | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class OptionalMap(Node):
     """`target.optMap(name, body)` and `target.optFlatMap(name, body)`."""
 
