@@ -408,6 +408,11 @@ class JsonBody:
         self._root = None
         self._replaced = True
 
+    def become(self, other: JsonBody) -> None:
+        """Take over what another body has come to be; that one is used no more."""
+        self._raw, self._replaced = other._raw, other._replaced
+        self._root = other._root.copy(self) if other._root is not None else None
+
     @property
     def edited(self) -> bool:
         return self._replaced or (self._root is not None and self._root.changed())
