@@ -1,0 +1,5 @@
+"""`python -m proxy` is the command `vestibule`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,56 @@
+"""The command line: one module per command, imported when the command is used.
+
+Results go to stdout, notes to stderr. Exit codes: 0 fine, 1 findings, 2 usage, 3 configuration, 4 upstream.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+# name -> (module, help in one line); each module has the click command as `command`.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("run", "Serve: apply the rules to everything on its way to the upstream and back."),
+    "check": ("check", "Report every problem of rule files."),
+    "test": ("test", "Run the test files beside the rules."),
+    "schema": ("schema", "Print the JSON Schema of a rule file, for editors."),
+    "reference": ("reference", "Print the reference of the rule language."),
+    "config": ("config", "Print the settings, and where each comes from."),
+    "version": ("version", "Print the version."),
+}
+
+
+class _Commands(click.Group):
+    """The commands by name; only the one that is used is imported."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f".{COMMANDS[cmd_name][0]}", __name__).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            raise click.NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Vestibule: rules before and after an auth endpoint."""
+
+
+def main() -> None:
+    """Run the command line."""
+    cli(prog_name="vestibule")

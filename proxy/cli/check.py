@@ -1,0 +1,59 @@
+"""`vestibule check`: every problem of rule files, before they are served."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from .output import stdout_has_color
+from .reports import FORMATS, Report
+
+
+@click.command("check")
+@click.argument("rules", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--format", "shape", type=click.Choice(list(FORMATS)), default="text", help="How the problems are printed."
+)
+@click.option("--strict", is_flag=True, help="Exit 1 on warnings too.")
+@click.option(
+    "--secrets",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The folder of the secrets that the rules name; one that is not there is a warning.",
+)
+def command(rules: tuple[Path, ...], shape: str, *, strict: bool, secrets: Path | None) -> None:
+    """Report every problem of rule files and of the packs they name.
+
+    RULES are files, or folders with everything below them. Exits 1 when there is an error.
+    """
+    report = check(rules, secrets)
+    click.echo(FORMATS[shape](report, stdout_has_color()), nl=False)
+    click.echo(report.summary(), err=True)
+    sys.exit(1 if report.problems.errors or (strict and report.problems.warnings) else 0)
+
+
+def check(rules: tuple[Path, ...], secrets: Path | None = None) -> Report:
+    """Build the rules and keep what was found."""
+    from ..language.compile import Options, build
+    from ..language.document import Source
+    from ..services.rulefiles import find_pack, read
+
+    sources, problems = read(rules)
+    texts = {source.name: source.text for source in sources}
+
+    def packs(name: str) -> Source | None:
+        pack = find_pack(name, rules, problems)
+        if pack is not None:
+            texts[pack.name] = pack.text
+        return pack
+
+    built = build(sources, Options(secrets=_secrets(secrets), packs=packs), problems)
+    return Report(built.problems, texts, len(sources))
+
+
+def _secrets(folder: Path | None) -> Callable[[str], str | None]:
+    from ..services.secrets import Secrets
+
+    return Secrets(folder).get

@@ -1,0 +1,126 @@
+"""The problems of a check as text for people, JSON, GitHub annotations and SARIF."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from .. import __version__
+from ..language.problems import CODES, Problem, Problems, render
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a check found. `texts` are the files' by name, for the lines that are shown."""
+
+    problems: Problems
+    texts: Mapping[str, str]
+    files: int
+
+    def summary(self) -> str:
+        counted = f"{_count(len(self.problems.errors), 'error')}, {_count(len(self.problems.warnings), 'warning')}"
+        return (
+            f"{counted} in {_count(self.files, 'file')}"
+            if len(self.problems)
+            else f"{_count(self.files, 'file')}: no problem"
+        )
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def _text(report: Report, color: bool) -> str:
+    shown = [render(problem, report.texts.get(problem.source), color=color) for problem in report.problems]
+    return "".join(f"{one}\n\n" for one in shown)
+
+
+def _json(report: Report, _color: bool) -> str:
+    problems = [_plain(problem) for problem in report.problems]
+    found = {
+        "errors": len(report.problems.errors),
+        "warnings": len(report.problems.warnings),
+        "files": report.files,
+        "problems": problems,
+    }
+    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+
+
+def _plain(problem: Problem) -> dict[str, Any]:
+    return {
+        "file": problem.source,
+        "line": problem.line,
+        "column": problem.column,
+        "end_column": problem.end,
+        "severity": problem.severity,
+        "code": problem.code,
+        "text": problem.text,
+        "suggestion": problem.suggestion,
+    }
+
+
+def _github(report: Report, _color: bool) -> str:
+    """Write workflow commands; GitHub counts columns of one line from 1, as problems do."""
+    lines = []
+    for problem in report.problems:
+        place = f"file={_property(problem.source)},line={problem.line},endLine={problem.line}"
+        columns = f"col={problem.column},endColumn={problem.end}"
+        lines.append(f"::{problem.severity} {place},{columns},title={problem.code}::{_data(_words(problem))}\n")
+    return "".join(lines)
+
+
+def _words(problem: Problem) -> str:
+    if problem.suggestion is None:
+        return problem.text
+    return f"{problem.text}; did you mean {problem.suggestion!r}?"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _sarif(report: Report, _color: bool) -> str:
+    codes = sorted({problem.code for problem in report.problems})
+    driver = {
+        "name": "vestibule",
+        "version": __version__,
+        "rules": [{"id": code, "shortDescription": {"text": CODES.get(code, code)}} for code in codes],
+    }
+    run = {
+        "tool": {"driver": driver},
+        "columnKind": "unicodeCodePoints",
+        "results": [_result(problem, codes) for problem in report.problems],
+    }
+    log = {
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [run],
+    }
+    return json.dumps(log, indent=2, ensure_ascii=False) + "\n"
+
+
+def _result(problem: Problem, codes: list[str]) -> dict[str, Any]:
+    region = {"startLine": problem.line, "startColumn": problem.column, "endColumn": problem.end}
+    location = {"artifactLocation": {"uri": quote(problem.source)}, "region": region}
+    return {
+        "ruleId": problem.code,
+        "ruleIndex": codes.index(problem.code),
+        "level": problem.severity,
+        "message": {"text": _words(problem)},
+        "locations": [{"physicalLocation": location}],
+    }
+
+
+FORMATS: Mapping[str, Callable[[Report, bool], str]] = {
+    "text": _text,
+    "json": _json,
+    "github": _github,
+    "sarif": _sarif,
+}

@@ -1,0 +1,1 @@
+"""What reaches outside for the rules: rule files, secrets, stores. Performs effects; decides nothing."""
