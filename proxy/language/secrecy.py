@@ -43,6 +43,8 @@ def name_secret(program: Program, redaction: Redaction) -> str | None:
         side, _, what = read.footprint.partition(".")
         if what == "cookies":
             return f"a cookie of the {side}"
+        if what == "bearer":
+            return "the bearer token"
         if what == "headers" and parts and parts[0] in _HEADERS | redaction.headers:
             return f"the header {parts[0]}"
         if what == "query" and parts and parts[0] in redaction.query:
@@ -73,8 +75,8 @@ def reads_secret(programs: Iterable[Program], env: StepEnvironment) -> Holds | N
             if what in ("url", "href"):
                 url = True
             elif what in ("headers", "query", "body"):
-                # The whole of it, or a name that is computed.
-                always = always or not read.path
+                # The whole of it, or a name that is computed; a mere test of its being there has an empty path.
+                always = always or read.path is None
                 {"headers": headers, "query": query, "body": fields}[what].update(parts)
     if always:
         return lambda _: True
