@@ -120,12 +120,14 @@ def _raw(value: Any) -> Any:
 class ObjectNode(Node):
     """An opened object. `spelling` holds, per key that was there, what stands before and around it in the text."""
 
-    __slots__ = ("members", "spelling", "tail")
+    __slots__ = ("assigned", "members", "spelling", "tail")
 
     def __init__(self, body: JsonBody, raw: bytes, depth: int) -> None:
         super().__init__(body, raw, depth)
         self.spelling: dict[str, tuple[bytes, bytes, bytes]] | None = None
         self.tail = b""
+        # The members that rules put there.
+        self.assigned: frozenset[str] = frozenset()
         if len(raw) <= _CANONICAL:
             members = _decode_object(raw)
             if _encode(members) == raw:
@@ -165,6 +167,7 @@ class ObjectNode(Node):
 
     def put(self, key: str, value: Any) -> None:
         self.members[key] = value
+        self.assigned |= {key}
         self.dirty = True
 
     def delete(self, key: str) -> None:
@@ -179,6 +182,7 @@ class ObjectNode(Node):
         if self.spelling is not None and key in self.spelling:
             before, _, after = self.spelling.pop(key)
             self.spelling[new] = (before, _encode(new) + b":", after)
+        self.assigned |= {new}
         self.dirty = True
 
     def children(self) -> Iterator[Any]:
@@ -201,7 +205,7 @@ class ObjectNode(Node):
         twin.body, twin.raw, twin.depth, twin.dirty = body, self.raw, self.depth, self.dirty
         twin.members = {k: v.copy(body) if isinstance(v, Node) else v for k, v in self.members.items()}
         twin.spelling = dict(self.spelling) if self.spelling is not None else None
-        twin.tail = self.tail
+        twin.tail, twin.assigned = self.tail, self.assigned
         return twin
 
 

@@ -150,12 +150,38 @@ def _trim(node: Node, asked: Projection, widened: Projection) -> None:
     if not isinstance(node, ObjectNode):
         return
     for name in list(node.members):
-        if name not in widened:
+        if name not in widened or name in node.assigned:
             continue
-        if name not in asked:
+        below, deeper = asked.get(name, {}), widened[name]
+        inner = node.open(name) if below is not None else None
+        if below is None:
+            continue
+        if inner is None or deeper is None and name not in asked:
             node.delete(name)
             continue
-        below, deeper = asked[name], widened[name]
-        inner = node.open(name) if below is not None else None
-        if inner is not None and below is not None:
-            _trim(inner, below, deeper if deeper is not None else {key: None for key in getattr(inner, "members", {})})
+        _trim(inner, below, deeper if deeper is not None else _everything(inner))
+        if name not in asked and not (inner.members if isinstance(inner, ObjectNode) else True):
+            node.delete(name)
+
+
+def _everything(node: Node) -> Projection:
+    return dict.fromkeys(node.members) if isinstance(node, ObjectNode) else {}
+
+
+def shape(body: JsonBody) -> Projection:
+    """Give the projection that names every field of a body."""
+    return _shape(body.root)
+
+
+def _shape(node: Node) -> Projection:
+    found: Projection = {}
+    if isinstance(node, ObjectNode):
+        for name in node.members:
+            inner = node.open(name)
+            _add(found, name, _shape(inner) or None if inner is not None else None)
+    elif isinstance(node, ArrayNode):
+        for index in range(len(node.items)):
+            inner = node.open(index)
+            for name, below in _shape(inner).items() if inner is not None else ():
+                _add(found, name, below)
+    return found

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Generator
 from typing import Any
 
-from . import dialects
+from . import dialects, widening
 from .effects import Effect
 from .errors import ABSORBED, EffectFailed, EvaluationError, Side, Unreadable
 from .exchange import Exchange, Note, Verdict
@@ -90,6 +90,11 @@ def before(exchange: Exchange) -> Result | Pending:
 
 def after(exchange: Exchange, response: Response) -> Result | Pending:
     """Run the `after` rules on an upstream answer; gives the answer for the client."""
+    if exchange.state:
+        try:
+            widening.remember(exchange, response)
+        except Unreadable as error:
+            return refuse(exchange, error.status, error.cause)
     return _arrive(exchange, response, last=False)
 
 
@@ -121,6 +126,7 @@ def _arrive(exchange: Exchange, response: Response, *, last: bool) -> Result | P
 
 def _forward(exchange: Exchange) -> None:
     """Make the request what goes upstream."""
+    widening.widen(exchange)
     request = exchange.request
     request.settle()
     request.headers.set(dialects.correlation_header(exchange.dialect), exchange.correlation.encode())
@@ -128,6 +134,8 @@ def _forward(exchange: Exchange) -> None:
 
 def _finish(exchange: Exchange, response: Response) -> Response:
     """Make a response what goes to the client."""
+    if exchange.state:
+        widening.trim(exchange, response)
     response.settle()
     response.headers.set(dialects.correlation_header(exchange.dialect), exchange.correlation.encode())
     exchange.response = response

@@ -135,6 +135,7 @@ class Case(Model):
 
     name: Text
     rules: list[str | dict[str, Any]] | None = Field(None, description="Rules of this case alone.")
+    packs: list[str] | None = Field(None, description="Packs of this case's rules.")
     request: GivenRequest | None = None
     upstream: GivenUpstream | None = None
     expect: Expectation | None = None
@@ -222,9 +223,9 @@ class _Runner:
         for index, case in enumerate(self.file.cases):
             line = self.document.mark(("cases", index, "name")).line
             if case.rules is not None:
-                ruleset, problems = self.build(case.rules)
+                ruleset, problems = self.build(case.rules, case.packs)
             else:
-                shared = shared or self.build(self.file.rules)
+                shared = shared or self.build(self.file.rules, None)
                 ruleset, problems = shared
             findings = self.check(case, ruleset, problems)
             ran: tuple[str, ...] = ()
@@ -234,7 +235,9 @@ class _Runner:
         if shared is not None and shared[0] is not None:
             self.results.rules = [rule.name for rule in shared[0].rules]
 
-    def build(self, rules: list[str | dict[str, Any]]) -> tuple[Ruleset | None, Problems]:
+    def build(
+        self, rules: list[str | dict[str, Any]], packs: list[str] | None
+    ) -> tuple[Ruleset | None, Problems]:
         problems = Problems()
         sources: list[Source] = []
         for index, name in enumerate(rules):
@@ -247,7 +250,7 @@ class _Runner:
                     sources.append(found)
         inline = [plain(rule) for rule in rules if isinstance(rule, dict)]
         if inline:
-            sources.append(self.inline(inline))
+            sources.append(self.inline(inline, self.file.packs if packs is None else packs))
         given = self.file.given
         options = Options(
             secrets=given.secrets.get,
@@ -260,9 +263,9 @@ class _Runner:
         built = build(sources, options, problems)
         return built.ruleset, built.problems
 
-    def inline(self, rules: list[dict[str, Any]]) -> Source:
+    def inline(self, rules: list[dict[str, Any]], packs: list[str]) -> Source:
         """Write rules of a test file as a rule file of their own (JSON is YAML)."""
-        data = {"version": 1, "packs": self.file.packs, "configuration": plain(self.file.configuration), "rules": rules}
+        data = {"version": 1, "packs": packs, "configuration": plain(self.file.configuration), "rules": rules}
         return Source(f"{self.source.name}#rules", json.dumps(data, indent=1, ensure_ascii=False))
 
     def check(self, case: Case, ruleset: Ruleset | None, problems: Problems) -> list[str] | None:
@@ -395,7 +398,7 @@ class _Runner:
             if have != ([] if value is None else [value]):
                 findings.append(f"upstream.cookies.{name}: expected {value!r}, got {have!r}")
         head = f"{request.method} {request.url}\n"
-        return findings + _compare_message("upstream", expected, request, head, None)
+        return [*findings, *_compare_message("upstream", expected, request, head, None)]
 
     def compare_response(self, expected: ExpectedResponse, answer: Response, exchange: Exchange) -> list[str]:
         findings: list[str] = []
@@ -406,7 +409,7 @@ class _Runner:
         if expected.reason is not None and answer.reason != expected.reason:
             findings.append(f"response.reason: expected {expected.reason!r}, got {answer.reason!r}")
         own = exchange.correlation if answer.origin != "upstream" else None
-        return findings + _compare_message("response", expected, answer, f"{answer.status} {answer.reason}\n", own)
+        return [*findings, *_compare_message("response", expected, answer, f"{answer.status} {answer.reason}\n", own)]
 
 
 class _CaseError(Exception):

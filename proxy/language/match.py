@@ -14,6 +14,7 @@ from ..engine.message import Request
 from ..engine.ruleset import PathPattern
 from ..engine.target import canonical
 from .cel import STRING, Type
+from .document import plain
 from .model import Match, Present, Regex
 
 Predicate = Callable[[Request], bool]
@@ -176,7 +177,7 @@ def compile_predicate(match: Match, context: dict[str, tuple[Type, Callable[[Req
     tests += [_pair("cookies", name, test) for name, test in match.cookies.items()]
     for name, wanted in match.context.items():
         type_, read = context[name]
-        values = wanted if isinstance(wanted, list) else [wanted]
+        values = plain(wanted if isinstance(wanted, list) else [wanted])
         tests.append(_context(read, [str(v) if type_ == STRING and not isinstance(v, bool) else v for v in values]))
     if not tests:
         return None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import Raw
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from ..engine.errors import EvaluationError
 from ..engine.exchange import Exchange
@@ -22,7 +22,9 @@ _TAKES = {"add": "value", "replace": "value", "test": "value", "move": "from", "
 
 
 class Operation(Model):
-    """One operation of a JSON Patch."""
+    """One operation of a JSON Patch; members that it does not know are ignored, as section 4 of the RFC wants."""
+
+    model_config = ConfigDict(extra="ignore")
 
     op: Literal["add", "remove", "replace", "move", "copy", "test"]
     path: str = Field(description="A JSON Pointer (RFC 6901); '' is the whole body.")

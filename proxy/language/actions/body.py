@@ -212,7 +212,9 @@ class _Compiler:
         body.pairs.set(new, value)
 
     def put(self, key: str, text: str, data: Any) -> Prepare:
-        path = self.path(text, key, text)
+        path = self.env.path(text, key, text)
+        # What is set is not needed of the upstream; what has a default is.
+        self.env.reads_body(self.env.side, path.names if key == "default" else ())
         value = self.env.value(data, key, text, secrets=self.env.side == "request")
         if path.segments[-1].deep:
             self.env.problem("bad-path", f"`{key}` cannot end in `..`: it does not say where", key, text, key=True)

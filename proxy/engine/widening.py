@@ -1,0 +1,75 @@
+"""Fields that a rule needs and the client left out: asked for upstream, and trimmed again after the last `after` rule.
+
+Where an API lets a client limit the fields of an answer (`responseFields`), a rule would otherwise fail on what was
+left out. A limit that cannot be read is the upstream's business and is left alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from . import projection
+from .exchange import Exchange
+from .json_body import JsonBody
+from .message import Response
+
+_STATE = "widening"
+
+
+@dataclass(frozen=True, slots=True)
+class Widening:
+    """What the client asked for, and what the proxy asked for instead (None: everything)."""
+
+    asked: projection.Projection
+    widened: projection.Projection | None
+
+
+def widen(exchange: Exchange) -> None:
+    """Ask upstream for the fields that the chosen rules need; call it when the request is about to be forwarded."""
+    operation, request = exchange.operation, exchange.request
+    if operation is None or operation.projection is None or not request.query:
+        return
+    rules = [chosen.rule for chosen in exchange.chosen if chosen.rule.after and chosen.rule.needs_response]
+    pairs = request.parameters
+    name = operation.projection
+    if not rules or not pairs.has(name) or not pairs.get(name):
+        return
+    try:
+        asked = projection.parse(pairs.get(name))
+    except projection.ProjectionError:
+        return
+    paths: set[tuple[str, ...]] = set()
+    for rule in rules:
+        if rule.response_fields is None:
+            exchange.state[_STATE] = Widening(asked, None)
+            edited = pairs.copy()
+            edited.remove(name)
+            request.set_parameters(edited)
+            return
+        paths |= rule.response_fields
+    missing = sorted(path for path in paths if path and not projection.includes(asked, path))
+    if missing:
+        widened = projection.widen(asked, missing)
+        exchange.state[_STATE] = Widening(asked, widened)
+        edited = pairs.copy()
+        edited.set(name, projection.write(widened))
+        request.set_parameters(edited)
+
+
+def remember(exchange: Exchange, response: Response) -> None:
+    """Note which fields came with an answer of the upstream's, so that what rules add later can be told from them."""
+    found: Widening | None = exchange.state.get(_STATE)
+    if found is not None and found.widened is None and response.content:
+        body = response.document
+        if isinstance(body, JsonBody) and body.top is not None:
+            exchange.state[_STATE] = Widening(found.asked, projection.shape(body))
+
+
+def trim(exchange: Exchange, response: Response) -> None:
+    """Take what only the proxy asked for out of an answer of the upstream's; what rules set stays."""
+    found: Widening | None = exchange.state.get(_STATE)
+    if found is None or found.widened is None or response.origin != "upstream" or not response.content:
+        return
+    body = response.document
+    if isinstance(body, JsonBody) and body.top is not None:
+        projection.trim(body, found.asked, found.widened)

@@ -1,0 +1,47 @@
+"""Every case of tests/cases and of the rules that ship, one test each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proxy.language.cases import Results, run_cases
+from proxy.language.document import Source
+from proxy.language.problems import render
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = [*sorted((ROOT / "tests" / "cases").glob("*.yaml")), *sorted((ROOT / "rules").glob("*/*.test.yaml"))]
+
+
+def read(path: Path) -> Source | None:
+    return Source(str(path.relative_to(ROOT)), path.read_text("utf-8")) if path.is_file() else None
+
+
+def results_of(path: Path) -> Results:
+    source = read(path)
+    assert source is not None
+    return run_cases(source, lambda name: read(path.parent / name), lambda name: read(ROOT / "rules" / name / "pack.yaml"))
+
+
+def collect() -> Iterator[object]:
+    for path in FILES:
+        name = str(path.relative_to(ROOT))
+        results = results_of(path)
+        source = read(path)
+        told = [render(problem, source.text if source else None) for problem in results.problems]
+        yield pytest.param(tuple(told), id=f"{name} can be read")
+        for outcome in results.outcomes:
+            yield pytest.param(outcome.findings, id=f"{name}: {outcome.name}")
+
+
+@pytest.mark.parametrize("findings", list(collect()))
+def test_case(findings: tuple[str, ...]) -> None:
+    assert not findings, "\n".join(findings)
+
+
+def test_every_action_has_a_case_file() -> None:
+    from proxy.language.actions import ACTIONS
+
+    assert {path.stem for path in FILES} >= set(ACTIONS)
