@@ -30,6 +30,7 @@ _UNPRINTABLE = re.compile(
     "[^\\t\\n\\r\\x20-\\x7e\\xa0-\\u2027\\u202a-\\ud7ff\\ue000-\\ufefe\\uff00-\\ufffd\\U00010000-\\U0010ffff]"
 )
 _CONTROL = re.compile("[\\x00-\\x1f\\x7f]")
+_SURROGATE = re.compile("[\\ud800-\\udfff]")
 _LINES = re.compile("\\r\\n|\\r|\\n")
 
 _INT = re.compile(r"[-+]?[0-9]+")
@@ -55,6 +56,10 @@ _WORDING = (
     (
         "found unknown escape character",
         "there is no such escape in double quotes; single quotes keep a `\\` as it is",
+    ),
+    (
+        "found invalid Unicode character escape code",
+        "half a surrogate pair is no character: write it as `\\U` and eight digits",
     ),
     ("found incompatible YAML document", "rule files are YAML 1.2"),
     ("found undefined tag handle", "rule files have no tags"),
@@ -390,7 +395,8 @@ class _Builder:
     def _key(self, top: _Open, node: dict[str, Any], value: Any, place: _Place) -> Loc:
         """Take a value as a key. With a wrong one reading goes on, but what it stands for is left out."""
         wrong = self._wrong_key(node, (*top.loc, value) if isinstance(value, str) else None, value, place)
-        if wrong is not None:
+        # Of maps nested as keys the outermost says it all.
+        if wrong is not None and not (top.lost and isinstance(value, dict | list)):
             self._error(*wrong, place.mark)
         top.key, top.key_lost = value if isinstance(value, str) else "", wrong is not None
         loc = (*top.loc, top.key)
@@ -421,6 +427,11 @@ class _Builder:
         self._refuse_tag(event, place.mark)
         self._count_node(place.mark)
         value = event.value if place.style is not None else self._resolve(event.value, place.mark)
+        if isinstance(value, str) and _SURROGATE.search(value):
+            # An escape can say what no text can hold; the C parser refuses it itself.
+            self._refuse(
+                "syntax", "half a surrogate pair is no character: write it as `\\U` and eight digits", place.mark
+            )
         self._add(value, place)
         if event.anchor is not None:
             self.anchors[event.anchor] = _Named(value, 1, 0)

@@ -10,16 +10,18 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 Severity = Literal["error", "warning"]
 
 CODES: dict[str, str] = {
     "alias": "An alias means nothing, stands inside what it names, or stands for too much.",
-    "bad-expression": "An expression cannot be read.",
+    "bad-literal": "A literal text in an expression does not fit the function that takes it.",
     "bad-match": "A part of a match means nothing.",
     "bad-name": "A name has characters that a name cannot have, or is a word of the language.",
     "bad-path": "A path cannot be read.",
+    "bad-pattern": "A regular expression in an expression cannot be read.",
     "bad-setting": "Settings of an action that do not go together, or cannot be used.",
     "bad-status": "A status means nothing here.",
     "bad-template": "A string with `${…}` cannot be read.",
@@ -32,19 +34,25 @@ CODES: dict[str, str] = {
     "missing-secret": "A secret that a rule names is not there.",
     "no-action": "A step has no action.",
     "not-built": "Something that the language names and this version does not have yet.",
+    "not-a-value": "A name that is only read by its members stands alone.",
+    "not-literal": "A function takes a literal text where it got something computed.",
     "open-on-error": "`on_error: continue` would let through what the rule is to stop.",
+    "repeated-key": "A key stands twice in a map of an expression.",
+    "reserved-word": "A name in an expression is a word that CEL keeps for itself.",
     "secret-here": "A secret is used where it could reach the client or a log.",
     "several-actions": "A step has more than one action.",
     "status-before": "An answer's status or origin cannot choose `before` steps.",
-    "syntax": "The file is not YAML 1.2.",
-    "too-deep": "The file is nested too deeply.",
+    "syntax": "The file is not YAML 1.2, or an expression is not CEL.",
+    "too-deep": "The file or an expression is nested too deeply.",
     "too-large": "The file is too large.",
+    "too-long": "An expression is too long.",
     "unguarded-response": "A field is read from every answer, although some do not have it.",
     "unknown-action": "There is no such action.",
     "unknown-context": "No pack has such a context value.",
     "unknown-field": "The pack's schema has no such field.",
     "unknown-function": "There is no such function.",
     "unknown-key": "There is no such key here.",
+    "unknown-member": "There is no such member.",
     "unknown-name": "There is no such name.",
     "unknown-operation": "No pack has such an operation.",
     "unknown-pack": "There is no such pack.",
@@ -132,6 +140,12 @@ _BEFORE, _LINE = 60, 160
 _LINES = re.compile("\\r\\n|\\r|\\n")
 
 
+@lru_cache(maxsize=8)
+def _lines(text: str) -> list[str]:
+    """Split a file once, however many problems it has."""
+    return _LINES.split(text)
+
+
 def _visible(text: str) -> str:
     """Keep what a terminal would obey, or a reader could not see, out of a report: one sign stands for it."""
     return "".join(char if char == "\t" or unicodedata.category(char)[0] != "C" else "\ufffd" for char in text)
@@ -158,7 +172,7 @@ def render(problem: Problem, text: str | None, *, color: bool = False) -> str:
     place = _paint(f"{_visible(problem.source)}:{problem.line}:{problem.column}:", "1", color=color)
     kind = _paint(f"{problem.severity}[{problem.code}]:", tone, color=color)
     shown = [f"{place} {kind} {_visible(problem.text)}"]
-    lines = _LINES.split(text) if text else []
+    lines = _lines(text) if text else []
     if 0 < problem.line <= len(lines):
         line, start, end = _window(lines[problem.line - 1], problem.column - 1, problem.end - 1)
         carets = "^" * max(sum(_width(char) for char in line[start:end]), 1)
