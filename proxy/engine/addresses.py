@@ -191,8 +191,8 @@ def _port(scheme: str, text: str) -> int:
 def _domain(text: str) -> str:
     try:
         name = unquote_to_bytes(text).decode("utf-8")
-        if not name.isascii():
-            # Only names that are not ASCII need the tables, which take their time to load.
+        if not name.isascii() or "xn--" in name.lower():
+            # Only international names need the tables, which take their time to load.
             import idna
 
             name = idna.encode(name, uts46=True, transitional=False).decode("ascii")

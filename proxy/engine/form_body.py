@@ -1,4 +1,4 @@
-"""A form body (application/x-www-form-urlencoded): names and text values, each one's spelling kept until it is edited."""
+"""A form body (application/x-www-form-urlencoded): names and texts, each one's spelling kept until it is edited."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class Headers:
 class Message:
     """What requests and responses share: headers and a body that is opened when a rule asks for it.
 
-    `content` is the body as it was sent (still coded), or None when there is none or when it passes through as a stream.
+    `content` is the body as it was sent (still coded); None when there is none, or when it passes through.
     """
 
     __slots__ = ("_document", "content", "headers", "limits")
@@ -127,7 +127,7 @@ class Message:
         return self._document is not None and self._document.edited
 
     def settle(self) -> None:
-        """Write an edited document back into `content` in its coding, and drop the fields that described the old bytes."""
+        """Write an edited document back into `content`, in its coding; drop the fields that described the old bytes."""
         document = self._document
         if document is not None and document.edited:
             self.content = encode_content(document.dump(), self.headers)
@@ -139,7 +139,7 @@ class Message:
 
 
 class Request(Message):
-    """A request as it stands: `path` is the canonical one (target.py), `query` is None where there was no question mark.
+    """A request as it stands: `path` is canonical (target.py), `query` is None where there was no question mark.
 
     `ip` is the client's address after the trusted proxies, `ips` the chain that led to it.
     """

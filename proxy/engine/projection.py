@@ -156,7 +156,7 @@ def _trim(node: Node, asked: Projection, widened: Projection) -> None:
         inner = node.open(name) if below is not None else None
         if below is None:
             continue
-        if inner is None or deeper is None and name not in asked:
+        if inner is None or (deeper is None and name not in asked):
             node.delete(name)
             continue
         _trim(inner, below, deeper if deeper is not None else _everything(inner))

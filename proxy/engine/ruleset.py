@@ -32,7 +32,7 @@ Run = Callable[[Exchange], "Outcome | Running"]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One action, compiled. `side` is the message to blame for an evaluation that fails without saying whose fault it is."""
+    """One action, compiled. `side` is the message to blame for an evaluation that does not say whose fault it is."""
 
     run: Run
     action: str
@@ -126,8 +126,7 @@ class _Node:
 
 def split(path: str) -> list[str]:
     """Split a canonical path into segments; one trailing slash is ignored."""
-    if path.endswith("/"):
-        path = path[:-1]
+    path = path.removesuffix("/")
     return path.split("/")[1:]
 
 

@@ -70,7 +70,7 @@ def needs_request(exchange: Exchange) -> bool:
 
 
 def needs_response(exchange: Exchange, status: int) -> bool:
-    """Say whether a rule reads the body of an upstream answer with this status, so that it must be collected before `after`."""
+    """Say whether a rule reads the body of an upstream answer with this status, so that it must be collected."""
     return any(
         rule.needs_response and _fits(rule, "upstream", status) for rule in (chosen.rule for chosen in exchange.chosen)
     )
@@ -106,7 +106,12 @@ def refuse(exchange: Exchange, status: int, cause: str, *, code: str | None = No
 
 def _error(exchange: Exchange, status: int, code: str | None = None) -> Response:
     return dialects.answer(
-        exchange.dialect, status, correlation=exchange.correlation, limits=exchange.request.limits, code=code, origin="proxy"
+        exchange.dialect,
+        status,
+        correlation=exchange.correlation,
+        limits=exchange.request.limits,
+        code=code,
+        origin="proxy",
     )
 
 
@@ -143,7 +148,7 @@ def _finish(exchange: Exchange, response: Response) -> Response:
 
 
 def _draw(exchange: Exchange) -> Result | Pending:
-    """Keep each rule that has a `fraction` in that share of the exchanges, always on the same side for one `sticky` value."""
+    """Keep each rule with a `fraction` in that share of the exchanges, one `sticky` value always on the same side."""
     kept: list[Chosen] = []
     for chosen in exchange.chosen:
         rule = chosen.rule

@@ -55,7 +55,7 @@ class ActionRoot(RootModel[T], ABC, Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Value(Generic[T_co]):
-    """A setting that may hold expressions. `read` gives it for an exchange; a constant one may be read with no exchange at hand."""
+    """A setting that may hold expressions. `read` gives it for an exchange; a constant one needs none."""
 
     read: Callable[[Exchange], T_co]
     constant: bool
@@ -97,13 +97,14 @@ class StepEnvironment(Protocol):
     def text(self, source: str, *loc: str | int, place: Place, secrets: bool = False) -> Value[str]:
         """Compile a string that may hold `${…}` to text fit for its place, checked there when it is rendered.
 
-        header: no controls; cookie: also no `; , "` and space; segment: each `${…}` is one percent-encoded path segment;
-        query, form, text, address: plain text, encoded or checked by whoever writes it. Numbers, booleans and timestamps
-        become text as CEL's string(); null, lists, maps and bytes are an EvaluationError. `secrets` allows `${secret:…}`.
+        header: no controls; cookie: also no `; , "` and space; segment: each `${…}` is one percent-encoded path
+        segment; query, form, text, address: plain text, encoded or checked by whoever writes it. Numbers, booleans and
+        timestamps become text as CEL's string(); null, lists, maps and bytes are an EvaluationError. `secrets` allows
+        `${secret:…}`.
         """
 
     def value(self, data: Any, *loc: str | int, secrets: bool = False, json: bool = True) -> Value[Any]:
-        """Compile JSON data of any depth whose strings may hold `${…}`; a string that is exactly one keeps the value's type.
+        """Compile JSON data of any depth whose strings may hold `${…}`; a string that is exactly one keeps its type.
 
         With `json` the result can be written to a body (timestamps are text); without it, it stays what CEL made of it.
         """

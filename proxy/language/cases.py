@@ -6,7 +6,7 @@ Pure: texts in, outcomes out. Reading files and printing is the command's.
 from __future__ import annotations
 
 import base64
-import datetime
+import datetime as dt
 import difflib
 import hashlib
 import json
@@ -31,7 +31,7 @@ from .model import Model
 from .problems import Problems
 from .validation import explain_validation
 
-NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 Lines = dict[str, Text | list[Text] | None]
 
@@ -215,7 +215,7 @@ class _Runner:
         self.find_pack = find_pack
         self.results = results
         self.limits = Limits()
-        moment = datetime.datetime.fromisoformat(file.given.now) if file.given.now else NOW
+        moment = dt.datetime.fromisoformat(file.given.now) if file.given.now else NOW
         self.now = moment.timestamp()
 
     def run(self) -> None:
@@ -235,9 +235,7 @@ class _Runner:
         if shared is not None and shared[0] is not None:
             self.results.rules = [rule.name for rule in shared[0].rules]
 
-    def build(
-        self, rules: list[str | dict[str, Any]], packs: list[str] | None
-    ) -> tuple[Ruleset | None, Problems]:
+    def build(self, rules: list[str | dict[str, Any]], packs: list[str] | None) -> tuple[Ruleset | None, Problems]:
         problems = Problems()
         sources: list[Source] = []
         for index, name in enumerate(rules):
@@ -287,7 +285,9 @@ class _Runner:
         if case.error is not None:
             return findings
         if ruleset is None:
-            return [f"the rules do not load: {p.source}:{p.line}:{p.column}: {p.code}: {p.text}" for p in problems.errors]
+            return [
+                f"the rules do not load: {p.source}:{p.line}:{p.column}: {p.code}: {p.text}" for p in problems.errors
+            ]
         if case.request is None:
             return findings if case.warning is not None else ["a case needs a `request` or an `error`"]
         return findings or None
@@ -357,9 +357,7 @@ class _Runner:
 
     # Comparing
 
-    def compare(
-        self, case: Case, exchange: Exchange, forwarded: Request | None, answer: Response | None
-    ) -> list[str]:
+    def compare(self, case: Case, exchange: Exchange, forwarded: Request | None, answer: Response | None) -> list[str]:
         expect = case.expect or Expectation()
         findings: list[str] = []
         if expect.upstream == "not called":
@@ -376,8 +374,15 @@ class _Runner:
         if expect.rules is not None:
             findings += _compare_rules(expect.rules, exchange)
         if expect.log is not None:
-            lines = [f"{note.kind} {note.rule}: {note.message} {json.dumps(note.fields, default=str)}" for note in exchange.notes]
-            findings += [f"log: no line has {text!r} in {lines}" for text in expect.log if not any(text in line for line in lines)]
+            lines = [
+                f"{note.kind} {note.rule}: {note.message} {json.dumps(note.fields, default=str)}"
+                for note in exchange.notes
+            ]
+            findings += [
+                f"log: no line has {text!r} in {lines}"
+                for text in expect.log
+                if not any(text in line for line in lines)
+            ]
         return findings
 
     def compare_request(self, expected: ExpectedRequest, request: Request) -> list[str]:
@@ -393,10 +398,10 @@ class _Runner:
             wanted = {name: _listed(value) for name, value in expected.query.items()}
             if got != wanted:
                 findings.append(f"upstream.query: expected {wanted}, got {got}")
-        for name, value in expected.cookies.items():
+        for name, cookie in expected.cookies.items():
             have = request.cookies.all(name)
-            if have != ([] if value is None else [value]):
-                findings.append(f"upstream.cookies.{name}: expected {value!r}, got {have!r}")
+            if have != ([] if cookie is None else [cookie]):
+                findings.append(f"upstream.cookies.{name}: expected {cookie!r}, got {have!r}")
         head = f"{request.method} {request.url}\n"
         return [*findings, *_compare_message("upstream", expected, request, head, None)]
 
@@ -441,9 +446,7 @@ def _content(given: Content, side: Literal["request", "response"]) -> tuple[Head
         content = given.body.encode()
     elif given.base64 is not None:
         content = base64.b64decode(given.base64)
-    lines = [
-        (name, text) for name, values in given.headers.items() if values is not None for text in _listed(values)
-    ]
+    lines = [(name, text) for name, values in given.headers.items() if values is not None for text in _listed(values)]
     headers = Headers.of(lines, side=side)
     if kind is not None and b"content-type" not in headers:
         headers.add(b"Content-Type", kind.encode())
@@ -469,7 +472,9 @@ def _decoded(message: Message) -> bytes:
     return codings.decode(content, coding, 1 << 30, message.side) if content and coding in codings.CODINGS else content
 
 
-def _compare_message(where: str, expected: Expected, message: Message, head: str, correlation: str | None) -> Iterator[str]:
+def _compare_message(
+    where: str, expected: Expected, message: Message, head: str, correlation: str | None
+) -> Iterator[str]:
     for name, values in expected.headers.items():
         got = [value.decode("utf-8", "replace") for value in message.headers.values(name.lower().encode())]
         wanted = [] if values is None else _listed(values)
@@ -515,7 +520,7 @@ def _compare_json(where: str, wanted: Any, content: bytes, correlation: str | No
     if _typed(got) != _typed(wanted):
         one = json.dumps(wanted, indent=2, sort_keys=True, ensure_ascii=False).splitlines()
         other = json.dumps(got, indent=2, sort_keys=True, ensure_ascii=False).splitlines()
-        shown = [line for line in difflib.unified_diff(one, other, "expected", "got", lineterm="", n=2)]
+        shown = list(difflib.unified_diff(one, other, "expected", "got", lineterm="", n=2))
         yield f"{where}.json:\n" + "\n".join(f"      {line}" for line in shown[2:])
 
 

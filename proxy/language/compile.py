@@ -103,9 +103,7 @@ def _read(source: Source, problems: Problems) -> tuple[Document, model.RuleFile]
     )
 
 
-def _vocabulary(
-    files: Sequence[tuple[Document, model.RuleFile]], options: Options, problems: Problems
-) -> Vocabulary:
+def _vocabulary(files: Sequence[tuple[Document, model.RuleFile]], options: Options, problems: Problems) -> Vocabulary:
     vocabulary = Vocabulary()
     taken: set[str] = set()
     for document, file in files:
@@ -172,9 +170,7 @@ def _draft(
     return _Draft(rule, scope, compiled, {"before": [], "after": [], "continue": []}, [])
 
 
-def _check_name(
-    draft: _Draft, names: dict[str, tuple[Document, int]], index: int, problems: Problems
-) -> None:
+def _check_name(draft: _Draft, names: dict[str, tuple[Document, int]], index: int, problems: Problems) -> None:
     scope, name = draft.scope, draft.model.name
     mark = scope.document.mark(("rules", index, "name"))
     if not model.RULE_NAME.fullmatch(name):
@@ -334,7 +330,9 @@ def _compile_step(draft: _Draft, phase: Phase, at: tuple[str, int], data: Mappin
     )
 
 
-def _compile_when(scope: RuleScope, phase: Phase, loc: tuple[str | int, ...], data: Mapping[str, Any]) -> StepScope | None:
+def _compile_when(
+    scope: RuleScope, phase: Phase, loc: tuple[str | int, ...], data: Mapping[str, Any]
+) -> StepScope | None:
     if "when" not in data:
         return None
     step = StepScope(scope, phase, loc)

@@ -54,6 +54,8 @@ def _status(value: Any) -> Any:
 
 
 Text = Annotated[str, BeforeValidator(_text)]
-Duration = Annotated[float, BeforeValidator(_duration), Field(json_schema_extra={"type": "string", "examples": ["15m"]})]
+Duration = Annotated[
+    float, BeforeValidator(_duration), Field(json_schema_extra={"type": "string", "examples": ["15m"]})
+]
 Status = Annotated[int, BeforeValidator(_status)]
 HeaderName = Annotated[str, BeforeValidator(_text), BeforeValidator(_header_name)]

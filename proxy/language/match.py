@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import re2
@@ -52,7 +52,7 @@ def compile_path(path: str | Regex) -> PathPattern:
     stem = path[:-2] if prefix else path
     names: list[str] = []
     segments: list[str | None] = []
-    for segment in (stem[:-1] if stem.endswith("/") else stem).split("/")[1:]:
+    for segment in (stem.removesuffix("/")).split("/")[1:]:
         parameter = _PARAMETER.fullmatch(segment)
         if parameter is not None:
             if parameter[1] in names:
@@ -69,6 +69,8 @@ def compile_path(path: str | Regex) -> PathPattern:
 
 
 def _segment(segment: str) -> str:
+    if not segment:
+        raise MatchError("no request has such a path: a segment is empty")
     try:
         path, query = canonical("/" + segment)
     except Unreadable as error:
@@ -165,7 +167,7 @@ def compile_statuses(patterns: Iterable[int | str]) -> Callable[[int], bool]:
     return lambda status: status in exact or status // 100 in classes
 
 
-def compile_predicate(match: Match, context: dict[str, tuple[Type, Callable[[Request], Any]]]) -> Predicate | None:
+def compile_predicate(match: Match, context: Mapping[str, tuple[Type, Callable[[Request], Any]]]) -> Predicate | None:
     """Compile what the path index cannot answer; None when there is nothing. Raises MatchError."""
     tests: list[Predicate] = []
     if match.host is not None:

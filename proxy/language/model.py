@@ -46,8 +46,6 @@ def _host(value: str) -> str:
     return value.lower()
 
 
-
-
 Method = Annotated[str, AfterValidator(_method)]
 Cidr = Annotated[str, AfterValidator(_cidr)]
 Host = Annotated[str, AfterValidator(_host)]
@@ -66,9 +64,10 @@ class Present(Model):
     present: bool = Field(description="true: the name must be there; false: it must not.")
 
 
-
-
-TextTest = Annotated[Text | list[Text] | Regex | Present, Field(description="Exactly this text, any of a list, `{regex}` or `{present}`.")]
+TextTest = Annotated[
+    Text | list[Text] | Regex | Present,
+    Field(description="Exactly this text, any of a list, `{regex}` or `{present}`."),
+]
 
 
 class Match(Model):
@@ -92,7 +91,9 @@ class Match(Model):
     client: Annotated[list[Cidr], BeforeValidator(_listed)] | None = Field(
         None, description="Networks (CIDR) that the client's address must be in."
     )
-    context: dict[str, Any] = Field(default_factory=dict, description="Values of the pack's context by name: one or a list.")
+    context: dict[str, Any] = Field(
+        default_factory=dict, description="Values of the pack's context by name: one or a list."
+    )
     status: Annotated[list[StatusPattern], BeforeValidator(_listed)] | None = Field(
         None, description="The answer's status as it arrived: a number, a list, or a class such as 2xx."
     )
@@ -114,8 +115,12 @@ class Rule(Model):
     )
     mode: Literal["enforce", "shadow", "off"] = Field("enforce", description="`shadow` evaluates and changes nothing.")
     fraction: Annotated[float, Field(ge=0, le=1)] = Field(1.0, description="The share of exchanges, 0 to 1.")
-    sticky: str | None = Field(None, description="An expression; one value of it always falls on the same side of `fraction`.")
-    on_error: Literal["fault", "continue"] = Field("fault", description="What an error of this rule does to the exchange.")
+    sticky: str | None = Field(
+        None, description="An expression; one value of it always falls on the same side of `fraction`."
+    )
+    on_error: Literal["fault", "continue"] = Field(
+        "fault", description="What an error of this rule does to the exchange."
+    )
     timeout: Duration = Field(5.0, description="For the rule's own I/O in one phase.")
     configuration: dict[str, Any] = Field(default_factory=dict, description="Laid over the file's.")
 
@@ -124,7 +129,9 @@ class RuleFile(Model):
     """A rule file."""
 
     version: Literal[1] = Field(description="The version of the rule language.")
-    packs: list[str] = Field(default_factory=list, description="Packs that name operations, context, dialect and secrets.")
+    packs: list[str] = Field(
+        default_factory=list, description="Packs that name operations, context, dialect and secrets."
+    )
     configuration: dict[str, Any] = Field(default_factory=dict, description="Free data, read as `configuration`.")
     factors: dict[str, Any] = Field(default_factory=dict, description="Second factors (not built yet).")
     rules: list[dict[str, Any]] = Field(default_factory=list, description="The rules, in the order in which they run.")

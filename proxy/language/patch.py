@@ -5,7 +5,7 @@ A patch is all or nothing: it works on a copy, which takes the body's place when
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import Raw
@@ -76,7 +76,7 @@ class Patch:
         return lambda body: apply_patch(body, ready)
 
 
-def apply_patch(body: JsonBody, operations: list[Ready]) -> None:
+def apply_patch(body: JsonBody, operations: Iterable[Ready]) -> None:
     """Apply a patch; what does not hold is an EvaluationError, and then the body is as it was."""
     work = body.copy()
     for operation in operations:
@@ -145,7 +145,7 @@ def same(one: Any, other: Any) -> bool:
         return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
-    return type(one) is type(other) and one == other or (
+    return (type(one) is type(other) and one == other) or (
         isinstance(one, int | float) and isinstance(other, int | float) and one == other
     )
 

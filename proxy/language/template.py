@@ -68,7 +68,9 @@ def parse(text: str) -> list[str | Expression] | Secret:
             literal += "${"
             at = found + 3
         elif text.startswith("${secret:", found):
-            raise TemplateError("`${secret:NAME}` stands alone in its string; inside an expression write secret('NAME')", found, 9)
+            raise TemplateError(
+                "`${secret:NAME}` stands alone in its string; inside an expression write secret('NAME')", found, 9
+            )
         elif text.startswith("${", found):
             end = _end(text, found + 2)
             source = text[found + 2 : end]
@@ -108,7 +110,7 @@ def _end(text: str, start: int) -> int:
 
 def _string_end(text: str, at: int) -> int:
     """Return the position after a CEL string that begins at `at`."""
-    raw = at > 0 and text[at - 1] in "rR" or at > 1 and text[at - 2 : at].lower() in ("br", "rb")
+    raw = (at > 0 and text[at - 1] in "rR") or (at > 1 and text[at - 2 : at].lower() in ("br", "rb"))
     fence = text[at] * 3 if text.startswith(text[at] * 3, at) else text[at]
     start, at = at, at + len(fence)
     while at < len(text):
@@ -133,7 +135,7 @@ def plain_text(value: Any) -> str:
 def _kind(value: Any) -> str:
     if value is None:
         return "null"
-    return {list: "list", dict: "map", bytes: "bytes"}.get(type(value), type(value).__name__)
+    return "list" if isinstance(value, list) else "map" if isinstance(value, dict) else "bytes"
 
 
 def header_text(value: Any) -> str:

@@ -80,6 +80,7 @@ def test_what_is_allowed_is_sent_as_a_browser_reads_it(address: str, sent: str) 
         "https://pay.example/",
         "https://partner.example/",
         "https://evilpartner.example/",
+        "https://xn--eu.partner.example/",
         "https://127.1/",
         "https://0x7f000001/",
         "https://[::1]/",

@@ -147,7 +147,9 @@ def test_an_integer_out_of_range_is_an_error_to_read_and_no_trouble_to_keep(numb
     assert target.dump() == b'{"a":' + number + b"}"
 
 
-@pytest.mark.parametrize("path", [("b",), ("a", "x"), ("list", 3), ("list", -1), ("list", "x"), ("list", True), ("n", "x")])
+@pytest.mark.parametrize(
+    "path", [("b",), ("a", "x"), ("list", 3), ("list", -1), ("list", "x"), ("list", True), ("n", "x")]
+)
 def test_a_missing_part_is_an_error(path: tuple[Any, ...]) -> None:
     with pytest.raises(EvaluationError) as missing:
         body(b'{"a":{},"list":[1,2],"n":null}').get(path)
@@ -250,7 +252,22 @@ def test_json_that_may_be_either_is_decided_for_good(name: str) -> None:
 
 white = st.text(alphabet=" \t\n\r", max_size=2)
 scalars = st.sampled_from(
-    ["1", "1.0", "-0", "1e5", "0.10", "12345678901234567890123", "true", "null", '""', '"a b"', '"\\u00e9\\/"', '"é"', "[]", "{}"]
+    [
+        "1",
+        "1.0",
+        "-0",
+        "1e5",
+        "0.10",
+        "12345678901234567890123",
+        "true",
+        "null",
+        '""',
+        '"a b"',
+        '"\\u00e9\\/"',
+        '"é"',
+        "[]",
+        "{}",
+    ]
 )
 
 
@@ -270,7 +287,7 @@ def texts(draw: st.DrawFn, depth: int = 3) -> str:
 
 def members(text: str) -> list[tuple[str, str]]:
     """Cut an object into (key, text of the value) by the standard library's decoder: the oracle."""
-    found = []
+    found: list[tuple[str, str]] = []
     at = text.index("{") + 1
     decoder = json.JSONDecoder()
     while True:

@@ -25,7 +25,9 @@ def test_white_space_and_repetition_are_understood() -> None:
     assert write(parse("a(b),a")) == "a"
 
 
-@pytest.mark.parametrize(("text", "offset"), [("", 0), ("a,", 1), ("a(b", 2), ("a)", 1), ("a(b))", 4), ("a b", 2), ("(", 0)])
+@pytest.mark.parametrize(
+    ("text", "offset"), [("", 0), ("a,", 1), ("a(b", 2), ("a)", 1), ("a(b))", 4), ("a b", 2), ("(", 0)]
+)
 def test_a_projection_that_cannot_be_read_says_where(text: str, offset: int) -> None:
     with pytest.raises(ProjectionError) as refused:
         parse(text)

@@ -52,9 +52,9 @@ def test_a_patch_does_what_the_vectors_say(case: dict[str, Any]) -> None:
         with pytest.raises(EvaluationError):
             patched(document, case["patch"])
     else:
-        assert same(patched(document, case["patch"]), case.get("expected", document if not case["patch"] else None)) or (
-            "expected" not in case
-        )
+        assert same(
+            patched(document, case["patch"]), case.get("expected", document if not case["patch"] else None)
+        ) or ("expected" not in case)
 
 
 @needs_corpora

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from msgspec import Raw
 from pydantic import Field, model_validator
@@ -15,7 +15,7 @@ from ...engine.form_body import FormBody
 from ...engine.json_body import ArrayNode, JsonBody, Node, ObjectNode, encode
 from ...engine.message import Message
 from ...engine.ruleset import Run
-from ..action import Action, StepEnvironment, Value
+from ..action import Action, StepEnvironment
 from ..cel import to_text
 from ..model import Model
 from ..patch import Operation, Patch, apply_merge
@@ -50,7 +50,8 @@ class Body(Action):
     """
 
     rename: dict[str, str] = Field(
-        default_factory=dict, description="`{path: new_name}`: another name at the same position; one that is there is an error."
+        default_factory=dict,
+        description="`{path: new_name}`: another name at the same position; one that is there is an error.",
     )
     move: dict[str, str] = Field(default_factory=dict, description="`{from: to}`; a target that is there is an error.")
     copy_: dict[str, str] = Field(
@@ -132,7 +133,7 @@ class _Compiler:
         if action.patch is not None:
             self.env.reads_body(self.env.side, None)
             patch = Patch(self.env, action.patch)
-            found.append(lambda x: (lambda ready: lambda body: ready(_json(body)))(patch.prepare(x)))
+            found.append(self.patch(patch))
         for index, text in enumerate(action.remove):
             path = self.path(text, "remove", index)
             if path.last_name is not None:
@@ -142,6 +143,14 @@ class _Compiler:
             self.env.reads_body(self.env.side, None)
             found.append(_constant(self.keep([self.path(text, "keep", i) for i, text in enumerate(action.keep)])))
         return found
+
+    @staticmethod
+    def patch(patch: Patch) -> Prepare:
+        def prepare(x: Exchange) -> Edit:
+            ready = patch.prepare(x)
+            return lambda body: ready(_json(body))
+
+        return prepare
 
     def miss(self, path: FieldPath, body: Body_) -> None:
         if self.strict:
@@ -234,7 +243,12 @@ class _Compiler:
             constant = value.read(_NO_EXCHANGE)
             fixed = encode(constant)
             return _constant(lambda body: edit(body, constant, fixed))
-        return lambda x: (lambda given: lambda body: edit(body, given, None))(value.read(x))
+
+        def prepare(x: Exchange) -> Edit:
+            given = value.read(x)
+            return lambda body: edit(body, given, None)
+
+        return prepare
 
     def clamp(self, path: FieldPath, limits: Clamp) -> Edit:
         def edit(body: Body_) -> None:
@@ -273,7 +287,11 @@ class _Compiler:
                 else:
                     body.set(name, _form_text(text, name))
 
-        return lambda x: (lambda given: lambda body: edit(body, given))(value.read(x))
+        def prepare(x: Exchange) -> Edit:
+            given = value.read(x)
+            return lambda body: edit(body, given)
+
+        return prepare
 
     def remove(self, path: FieldPath) -> Edit:
         def edit(body: Body_) -> None:
@@ -370,7 +388,9 @@ def _bound(number: float, limits: Clamp) -> float | None:
 
 
 def _shortest(number: float) -> float:
-    return int(number) if isinstance(number, int) or (math.isfinite(number) and number == int(number)) else float(number)
+    return (
+        int(number) if isinstance(number, int) or (math.isfinite(number) and number == int(number)) else float(number)
+    )
 
 
 def _names_of(data: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterable[tuple[str, ...]]:
@@ -399,7 +419,9 @@ def _tree(locations: Iterable[Location]) -> Tree:
 
 
 def _prune(node: Node, place: Location, tree: Tree) -> None:
-    keys: list[Any] = list(node.members) if isinstance(node, ObjectNode) else list(range(len(getattr(node, "items", ()))))
+    keys: list[Any] = (
+        list(node.members) if isinstance(node, ObjectNode) else list(range(len(getattr(node, "items", ()))))
+    )
     for key in reversed(keys):
         if key not in tree:
             node.delete(key)

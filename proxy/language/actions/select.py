@@ -13,7 +13,9 @@ from ...engine.json_body import JsonBody
 from ...engine.ruleset import Run
 from ..action import ActionRoot, StepEnvironment
 
-_Fields = Annotated[str, Field(description='Names, with those below them in parentheses: `"accessToken,customerAccount(id)"`.')]
+_Fields = Annotated[
+    str, Field(description="Names, with those below them in parentheses: `accessToken,customerAccount(id)`.")
+]
 
 
 class Select(ActionRoot[_Fields]):
