@@ -7,13 +7,13 @@ here decides what a rule may do with a value, only whether it may be written dow
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from ..engine.errors import Unreadable
 from ..engine.exchange import Exchange
 from ..engine.ruleset import Redaction
-from .action import StepEnvironment
+from .action import StepEnvironment, Value
 from .cel import Program, Read
 
 MASK = "***"
@@ -96,6 +96,21 @@ def reads_secret(programs: Iterable[Program], env: StepEnvironment) -> Holds | N
     return holds
 
 
+def watch(env: StepEnvironment, value: Value[Any], *loc: str | int) -> Holds | None:
+    """Report what can be seen to be secret in a setting that is logged; give the test for what cannot."""
+    known = redaction(env)
+    for program in value.programs:
+        secret = name_secret(program, known)
+        if secret is not None:
+            env.problem("secret-here", f"{secret} is never logged", *loc)
+    return reads_secret(value.programs, env)
+
+
+def masked(text: str, holds: Holds | None, x: Exchange) -> str:
+    """Return a text as it may be logged."""
+    return MASK if holds is not None and holds(x) else str(mask(text, x.ruleset.redact))
+
+
 def _has_secret_query(x: Exchange) -> bool:
     if x.request.query is None:
         return False
@@ -106,8 +121,10 @@ def _has_secret_query(x: Exchange) -> bool:
     return not _lower(names).isdisjoint(x.ruleset.redact.query)
 
 
-def mark_secret(x: Exchange, assigned: Iterable[str], secret: Iterable[str]) -> None:
+def mark_secret(x: Exchange, assigned: Iterable[str], secret: Collection[str]) -> None:
     """Note which of the variables that a step assigned hold something secret."""
+    if _STATE not in x.state and not secret:
+        return
     x.state[_STATE] = (x.state.get(_STATE, frozenset()) - frozenset(assigned)) | frozenset(secret)
 
 

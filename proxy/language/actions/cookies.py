@@ -231,6 +231,8 @@ def _dressing(env: StepEnvironment, attributes: CookieAttributes, *loc: str | in
         setting = getattr(attributes, field)
         if isinstance(setting, str) and field in ("domain", "path"):
             value = env.text(setting, *loc, field, place="cookie")
+            if field == "path" and value.constant and not constant(value).startswith("/"):
+                env.problem("bad-setting", "a browser takes a path only if it begins with `/`", *loc, field)
             if value.constant:
                 known[attribute] = constant(value)
             else:

@@ -15,6 +15,7 @@ from ...engine.ruleset import Run
 from ..action import Action, StepEnvironment
 from ..answers import AnswerHeaders, AnswerLines, KeepCookies, KeepHeaders, Kept, lay
 from ..fields import Status, Text
+from ..secrecy import masked, reads_secret, watch
 from ..slots import constant
 
 # What every dialect takes as a code: for oauth RFC 6749 leaves out space, quote and backslash.
@@ -51,8 +52,11 @@ class Deny(Action):
     keep_cookies: KeepCookies = Field(default_factory=list)
 
     def compile(self, env: StepEnvironment) -> Run:
-        reason = env.text(self.reason, "reason", place="text").read if self.reason is not None else None
-        detail = env.text(self.detail, "detail", place="text").read if self.detail is not None else None
+        reason = env.text(self.reason, "reason", place="text") if self.reason is not None else None
+        detail = env.text(self.detail, "detail", place="text") if self.detail is not None else None
+        # The client may be told of what it sent itself; the log never is.
+        reason_secret = reads_secret(reason.programs, env) if reason is not None else None
+        detail_secret = watch(env, detail, "detail") if detail is not None else None
         code = env.text(self.code, "code", place="text") if self.code is not None else None
         if code is not None and code.constant and not _code(constant(code)):
             env.problem("bad-text", "a code is a word: no space, quote, backslash or control character", "code")
@@ -61,14 +65,15 @@ class Deny(Action):
         status, dialect = self.status, self.dialect
 
         def deny(x: Exchange) -> Response:
-            told = reason(x) if reason is not None else None
+            told = reason.read(x) if reason is not None else None
             word = code.read(x) if code is not None else None
             if word is not None and not _code(word):
                 raise EvaluationError("the code of a denial is not a word")
-            logged = detail(x) if detail is not None else None
+            logged = masked(detail.read(x), detail_secret, x) if detail is not None else None
             kept, given = keep.read(x), lines.read(x)
             verdict = x.verdict
-            verdict.reason, verdict.detail, verdict.code = told, logged, word
+            verdict.reason = masked(told, reason_secret, x) if told is not None else None
+            verdict.detail, verdict.code = logged, word
             answer = dialects.answer(
                 dialect or x.dialect, status, correlation=x.correlation, limits=x.request.limits, code=word, reason=told
             )

@@ -10,7 +10,7 @@ from ...engine.exchange import Exchange, Note
 from ...engine.ruleset import Run
 from ..action import Action, StepEnvironment, Value
 from ..fields import Text
-from ..secrecy import MASK, Holds, mask, name_secret, reads_secret, redaction
+from ..secrecy import MASK, Holds, mask, masked, watch
 
 # A message is a sentence; what is longer is cut.
 _LONGEST = 4096
@@ -31,29 +31,17 @@ class Log(Action):
 
     def compile(self, env: StepEnvironment) -> Run:
         message = env.text(self.message, "message", place="text")
-        message_secret = _check(env, message, "message")
+        message_secret = watch(env, message, "message")
         fields: list[tuple[str, Value[Any], Holds | None]] = []
         for name, data in self.fields.items():
             value = env.value(data, "fields", name)
-            fields.append((name, value, _check(env, value, "fields", name)))
+            fields.append((name, value, watch(env, value, "fields", name)))
         level, rule = self.level, env.rule_name
 
         def write(x: Exchange) -> None:
             redact = x.ruleset.redact
-            text = message.read(x)
-            if message_secret is not None and message_secret(x):
-                text = MASK
+            text = masked(message.read(x), message_secret, x)[:_LONGEST]
             found = {name: MASK if holds is not None and holds(x) else value.read(x) for name, value, holds in fields}
-            x.notes.append(Note("log", rule, level, mask(text, redact)[:_LONGEST], mask(found, redact)))
+            x.notes.append(Note("log", rule, level, text, mask(found, redact)))
 
         return write
-
-
-def _check(env: StepEnvironment, value: Value[Any], *loc: str | int) -> Holds | None:
-    """Report what can be seen to be secret; give the test for what cannot."""
-    known = redaction(env)
-    for program in value.programs:
-        secret = name_secret(program, known)
-        if secret is not None:
-            env.problem("secret-here", f"{secret} is never logged", *loc)
-    return reads_secret(value.programs, env)

@@ -58,7 +58,8 @@ def _read(env: StepEnvironment, text: str, key: str) -> Value[str]:
     if not text.startswith("/"):
         wrong = "a path begins with `/`"
     elif value.constant:
-        wrong = fault(constant(value))
+        # Empty is only what stands in for a template that was reported already.
+        wrong = fault(constant(value)) if constant(value) else None
     elif re.search(r"[?#]", re.sub(r"\$\{.*\}", "", text)):
         wrong = "a path has no query and no fragment; use the action `query`"
     if wrong is not None:

@@ -124,7 +124,8 @@ class Redirect(Action):
             if written_out:
                 # Its host cannot change any more, so it can be read now.
                 read(re.split(r"[/?#]", literal.partition("//")[2])[0].join(("https://", "/")))
-            if value.constant:
+            # Empty is only what stands in for a template that was reported already.
+            if value.constant and constant(value):
                 checked = check(constant(value))
                 return value.read, lambda _: checked
         except AddressError as error:
@@ -144,7 +145,11 @@ class Redirect(Action):
                 patterns.append(parse_pattern(text))
             except AddressError as error:
                 env.problem("bad-setting", f"the setting allow_redirects: {error.cause}")
-        return Destinations(env.public_origin, patterns)
+        try:
+            return Destinations(env.public_origin, patterns)
+        except AddressError as error:
+            env.problem("bad-setting", f"the setting public_origin: {error.cause}")
+            return Destinations(None, patterns)
 
     def _parameters(self, env: StepEnvironment) -> tuple[tuple[str, Callable[[Exchange], str]], ...]:
         found: list[tuple[str, Callable[[Exchange], str]]] = []

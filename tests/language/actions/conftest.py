@@ -39,6 +39,7 @@ class Stage:
 
     secrets: dict[str, str] = field(default_factory=dict)
     public_origin: str | None = None
+    allow_redirects: tuple[str, ...] = ()
     count: int = 0
 
     def problems(self, rules: str) -> list[Problem]:
@@ -49,6 +50,7 @@ class Stage:
             secrets=self.secrets.get,
             packs=lambda name: Source("vendor.yaml", PACK) if name == "vendor" else None,
             public_origin=self.public_origin,
+            allow_redirects=self.allow_redirects,
             need_secrets=True,
         )
         return build([Source("rules.yaml", f"version: 1\npacks: [vendor]\n{rules}")], options)

@@ -22,6 +22,16 @@ rules:
     assert (verdict.reason, verdict.detail, verdict.code) == ("No GET.", "path /x", "TOO_FAST")
 
 
+def test_what_a_client_is_told_of_its_own_secret_is_masked_for_the_operator(play: Play) -> None:
+    rules = """
+rules:
+  - {name: r, before: [{deny: {reason: "Not ${request.headers.authorization}.", detail: "at ${request.url}"}}]}
+"""
+    played = play(rules, "/x?code=CANARY", headers=(("authorization", "CANARY"),))
+    assert b"Not CANARY." in (played.answer.content or b"")
+    assert (played.exchange.verdict.reason, played.exchange.verdict.detail) == ("***", "***")
+
+
 @pytest.mark.parametrize("dialect", ["problem", "kibo", "ocapi", "oauth"])
 def test_the_correlation_id_of_the_client_is_in_header_and_body(play: Play, dialect: str) -> None:
     rules = f"rules: [{{name: r, before: [{{deny: {{dialect: {dialect}}}}}]}}]"

@@ -127,3 +127,42 @@ def test_a_refusal_says_why_without_repeating_the_address(play: Play) -> None:
     assert (verdict.by, verdict.rule, verdict.action, verdict.code) == ("rule", "r", "redirect", "redirect_refused")
     assert verdict.cause == "the address leads to a host that is not allowed"
     assert b"anary" not in (played.answer.content or b"").lower()
+
+
+def test_what_is_wrong_with_a_redirect_comes_out_in_one_run(stage: Stage) -> None:
+    stage.secrets["mfa_hmac"] = KEY
+    rules = """
+rules:
+  - name: r
+    match: {method: POST}
+    before:
+      - redirect:
+          to: "https://shop.example:70000/${request.path}"
+          status: 308
+          query: {"${request.path}": a}
+          token: {secret: "${secret:mfa_hmac}", expires_in: 0s, parameter: "${request.path}", claims: {exp: 1}}
+          allow: ["https://good.com"]
+          bind: cookie
+          keep_cookies: ["*"]
+"""
+    found = {(problem.line, problem.code) for problem in stage.problems(rules)}
+    assert {line for line, _ in found} == {9, 10, 11, 12, 13, 14, 15}
+    assert {code for _, code in found} == {"bad-setting", "bad-name"}
+
+
+def test_a_bad_entry_of_the_settings_allow_list_is_a_problem(stage: Stage) -> None:
+    stage.allow_redirects = ("https://good.com",)
+    [problem] = stage.problems("rules: [{name: r, before: [{redirect: {to: /x}}]}]")
+    assert "allow_redirects" in problem.text
+
+
+def test_a_public_origin_that_cannot_be_read_is_a_problem(stage: Stage) -> None:
+    stage.public_origin = "shop.example"
+    [problem] = stage.problems("rules: [{name: r, before: [{redirect: {to: /x}}]}]")
+    assert "public_origin" in problem.text
+
+
+def test_a_template_that_cannot_be_read_is_reported_once(stage: Stage) -> None:
+    for step in ('redirect: {to: "https://shop.example/${request.path"}', 'path: {to: "/x/${request.path"}'):
+        [problem] = stage.problems(f"rules: [{{name: r, before: [{{{step}}}]}}]")
+        assert problem.code == "bad-template"
