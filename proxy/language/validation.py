@@ -139,7 +139,8 @@ def _without_typos(
                 unknown.setdefault(parent, set()).add(meant)
     for union, findings in groups:
         first = findings[0]
-        if first.kind == "missing" and first.place[-1] in unknown.get(first.place[:-1], ()):
+        meant_there = unknown.get(first.place[:-1], set()) - {None}
+        if first.kind == "missing" and (first.place[-1] in meant_there or (meant_there and first.branches)):
             continue
         yield union, findings
 
