@@ -104,6 +104,9 @@ def _always(content: bytes) -> _Body:
 
 
 def _form(env: StepEnvironment, form: dict[str, str | list[str]]) -> _Body:
+    for name in form:
+        if "${" in name:
+            env.problem("bad-name", "a name is literal text; names are never templates", "form", name, key=True)
     pairs = [
         (encode_form(name), env.text(text, "form", name, *where, place="form"))
         for name, setting in form.items()
