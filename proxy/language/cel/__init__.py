@@ -3,8 +3,8 @@
 Pure: nothing here reads a clock, a file or the network; what an expression may read is given as an Environment.
 """
 
-from .check import Read
 from .environment import Environment, Function, Reader, Variable
+from .findings import Read
 from .functions.secrets import secret_function
 from .moments import Duration, Timestamp
 from .problems import CelProblem, CelProblems

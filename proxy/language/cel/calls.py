@@ -109,7 +109,7 @@ class Calls:
         if node.name == "+" and self.out.multiplies and node.type not in (INT, DOUBLE, UINT):
             add = self.out.constant_name(operators.add)
             return self.out.call(runtime.add_charged, load("budget"), add, *self.pair(node))
-        if same and one.type in (DOUBLE, INT) or (same and node.name == "+" and one.type in (STRING, BYTES)):
+        if (same and one.type in (DOUBLE, INT)) or (same and node.name == "+" and one.type in (STRING, BYTES)):
             first, second = self.pair(node)
             made = ast.BinOp(left=first, op=_ARITHMETIC[node.name], right=second)
             return self.out.call(values.fit_int, made) if one.type == INT else made
@@ -209,7 +209,9 @@ class Calls:
             return None
         first, later = self.out.walrus(self.out.call(runtime.optional, self.out.emit(node.target)))
         return self.out.either(
-            attribute(first, "present"), lambda: later, lambda: self.out.call(runtime.optional, self.out.emit(node.args[0]))
+            attribute(first, "present"),
+            lambda: later,
+            lambda: self.out.call(runtime.optional, self.out.emit(node.args[0])),
         )
 
 

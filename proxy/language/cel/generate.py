@@ -127,7 +127,11 @@ class _Generator(Emission):
 
     def definition(self, name: str, parameters: list[str], body: list[ast.stmt]) -> ast.stmt:
         arguments = ast.arguments(
-            posonlyargs=[], args=[ast.arg(parameter) for parameter in parameters], kwonlyargs=[], kw_defaults=[], defaults=[]
+            posonlyargs=[],
+            args=[ast.arg(parameter) for parameter in parameters],
+            kwonlyargs=[],
+            kw_defaults=[],
+            defaults=[],
         )
         return ast.FunctionDef(name=name, args=arguments, body=body, decorator_list=[], returns=None, type_params=[])
 
@@ -293,7 +297,9 @@ class _Generator(Emission):
 
     def attempt(self, body: list[ast.stmt], error: str) -> ast.stmt:
         """Keep an error for later; without its traceback, which would hold the frame that holds it."""
-        keep = assign(error, ast.Call(func=attribute(load("caught"), "with_traceback"), args=[constant(None)], keywords=[]))
+        keep = assign(
+            error, ast.Call(func=attribute(load("caught"), "with_traceback"), args=[constant(None)], keywords=[])
+        )
         handler = ast.ExceptHandler(type=self.constant_name(ABSORBED), name="caught", body=[keep])
         return ast.Try(body=body, handlers=[handler], orelse=[], finalbody=[])
 

@@ -57,7 +57,7 @@ def parse(source: str) -> Node:
     """Parse an expression; raise CelProblems with the one place where it stops making sense."""
     if len(source) > MOST_CHARACTERS:
         text = f"an expression has at most {MOST_CHARACTERS} characters, this has {len(source)}"
-        raise refuse(text, MOST_CHARACTERS, len(source), code="too-long")
+        raise refuse(text, MOST_CHARACTERS, len(source))
     return _Parser(source).parse()
 
 
@@ -125,7 +125,7 @@ class _Parser:
         self.level += 1
         if self.level > MOST_LEVELS:
             token = self.token
-            raise refuse(f"more than {MOST_LEVELS} levels of nesting", token.start, max(token.end, token.start + 1), code="too-deep")
+            raise refuse(f"more than {MOST_LEVELS} levels of nesting", token.start, max(token.end, token.start + 1))
 
     def operator(self) -> tuple[str, int] | None:
         token = self.token
@@ -145,7 +145,7 @@ class _Parser:
                 continue
             terms += 1
             if terms > MOST_TERMS:
-                raise refuse(f"more than {MOST_TERMS} terms in one chain", operator.start, operator.end, code="too-long")
+                raise refuse(f"more than {MOST_TERMS} terms in one chain", operator.start, operator.end)
             right = self.binary(power + 1)
             left = raised(
                 Call(name=sign, target=None, args=[left, right], name_start=operator.start, start=left.start, end=right.end),
@@ -158,7 +158,7 @@ class _Parser:
         while self.is_sign(sign):
             operator = self.take()
             if len(terms) == MOST_TERMS:
-                raise refuse(f"more than {MOST_TERMS} terms in one chain", operator.start, operator.end, code="too-long")
+                raise refuse(f"more than {MOST_TERMS} terms in one chain", operator.start, operator.end)
             terms.append(self.binary(power + 1))
         kind: Literal["&&", "||"] = "&&" if sign == "&&" else "||"
         return raised(Logic(sign=kind, terms=terms, start=first.start, end=terms[-1].end), *terms)
@@ -178,7 +178,8 @@ class _Parser:
         self.level -= 1
         name = "!" if token.text == "!" else "-_"
         return raised(
-            Call(name=name, target=None, args=[operand], name_start=token.start, start=token.start, end=operand.end), operand
+            Call(name=name, target=None, args=[operand], name_start=token.start, start=token.start, end=operand.end),
+            operand,
         )
 
     def member(self, node: Node | None = None) -> Node:
@@ -201,16 +202,27 @@ class _Parser:
         optional = self.accept("?") is not None
         name = self.token
         if name.kind not in ("name", "quoted") or (name.kind == "name" and name.text in _NOT_SELECTED):
-            text = f"a name is missing after `.`, before {_shown(name)}" if name.kind != "name" else f"`{name.text}` is a word of the language"
-            raise refuse(text, name.start, max(name.end, name.start + 1), f"['{name.text}']" if name.kind == "name" else None)
+            text = (
+                f"a name is missing after `.`, before {_shown(name)}"
+                if name.kind != "name"
+                else f"`{name.text}` is a word of the language"
+            )
+            raise refuse(
+                text, name.start, max(name.end, name.start + 1), f"['{name.text}']" if name.kind == "name" else None
+            )
         self.take()
         if name.kind == "name" and not optional and self.is_sign("("):
             args, end = self.arguments()
             return self.macro(node, name, args, end) or raised(
-                Call(name=name.text, target=node, args=args, name_start=name.start, start=node.start, end=end), node, *args
+                Call(name=name.text, target=node, args=args, name_start=name.start, start=node.start, end=end),
+                node,
+                *args,
             )
         return raised(
-            Select(operand=node, name=name.text, name_start=name.start, optional=optional, start=node.start, end=name.end), node
+            Select(
+                operand=node, name=name.text, name_start=name.start, optional=optional, start=node.start, end=name.end
+            ),
+            node,
         )
 
     def arguments(self) -> tuple[list[Node], int]:
@@ -249,7 +261,7 @@ class _Parser:
         if word is not None and not rooted:
             return Constant(value=word[0], type=word[1], start=start, end=token.end)
         if token.text in RESERVED:
-            raise refuse(f"`{token.text}` is a reserved word", start, token.end, code="reserved-word")
+            raise refuse(f"`{token.text}` is a reserved word", start, token.end)
         if not self.is_sign("("):
             if self.is_sign("{"):
                 raise refuse("there are no message types to build", start, token.end)
@@ -302,7 +314,9 @@ class _Parser:
             if len(args) != 3:
                 raise refuse("cel.bind takes a name, a value and an expression", name.start, name.end)
             return raised(
-                Bind(name=_variable(args[0]), value=args[1], body=args[2], start=target.start, end=end), args[1], args[2]
+                Bind(name=_variable(args[0]), value=args[1], body=args[2], start=target.start, end=end),
+                args[1],
+                args[2],
             )
         if name.text in ("optMap", "optFlatMap") and len(args) == 2:
             flat = name.text == "optFlatMap"
@@ -345,7 +359,7 @@ def raised(node: N, *children: Node) -> N:
     """Set a node's height above its children; refuse one that is too high."""
     node.height = 1 + max((child.height for child in children), default=0)
     if node.height > MOST_HEIGHT:
-        raise refuse("the expression is too deeply nested", node.start, node.end, code="too-deep")
+        raise refuse("the expression is too deeply nested", node.start, node.end)
     return node
 
 

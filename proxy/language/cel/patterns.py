@@ -14,23 +14,28 @@ _LITERAL = r"(?:[^\\.+*?()|\[\]{}^$\n]|\\[^\w\s])*"
 _SIMPLE = re.compile(rf"(?P<start>\^)?(?P<text>{_LITERAL})(?P<end>\$)?", re.ASCII)
 _CHOICE = re.compile(rf"\^\((?:\?:)?(?P<texts>{_LITERAL}(?:\|{_LITERAL})*)\)\$", re.ASCII)
 _ESCAPED = re.compile(r"\\(.)")
-_OPTIONS: Any = None
 
 
 def compile_pattern(pattern: str) -> Any:
     """Compile a pattern by RE2; raise EvaluationError with what is wrong."""
-    global _OPTIONS
+    # Imported late: few rule sets have patterns that need it.
     import re2
 
-    if _OPTIONS is None:
-        _OPTIONS = re2.Options()
-        _OPTIONS.log_errors = False
-        _OPTIONS.max_mem = 1 << 20
     try:
-        return re2.compile(pattern, _OPTIONS)
+        return re2.compile(pattern, _options())
     except re2.error as error:
         cause = error.args[0] if error.args else ""
         raise EvaluationError(f"no valid pattern: {cause.decode() if isinstance(cause, bytes) else cause}") from None
+
+
+@lru_cache(maxsize=1)
+def _options() -> Any:
+    import re2
+
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = 1 << 20
+    return options
 
 
 @lru_cache(maxsize=64)

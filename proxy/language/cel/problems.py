@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -23,16 +23,3 @@ class CelProblems(Exception):
     def __init__(self, problems: Sequence[CelProblem]) -> None:
         self.problems = sorted(problems, key=lambda problem: (problem.start, problem.end))
         super().__init__("; ".join(problem.text for problem in self.problems))
-
-
-def nearest(word: str, candidates: Iterable[str]) -> str | None:
-    """Return the candidate that was probably meant."""
-    # Imported late: it costs a millisecond that only a mistake should pay.
-    from difflib import get_close_matches
-
-    known = list(candidates)
-    for candidate in known:
-        if candidate.lower() == word.lower():
-            return candidate
-    found = get_close_matches(word, known, n=1, cutoff=0.6)
-    return found[0] if found else None

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .check import Read, check
+from .check import check
 from .environment import Environment
+from .findings import Read
 from .functions import STANDARD
 from .generate import generate
 from .parser import parse

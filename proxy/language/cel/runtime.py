@@ -61,7 +61,7 @@ def _position(index: Any, length: int) -> int | None:
     """Return an index as a position in a list, None when it is out of its bounds."""
     kind = type(index)
     if kind is float:
-        if index != index or index != index // 1:
+        if not index.is_integer():
             raise EvaluationError("a list's index is a whole number")
         index = int(index)
     elif kind is not int and kind is not UInt:

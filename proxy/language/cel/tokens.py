@@ -12,8 +12,29 @@ from .values import UInt
 TokenKind = Literal["int", "uint", "double", "string", "bytes", "name", "quoted", "sign", "end"]
 
 RESERVED = frozenset(
-    "as break const continue else false for function if import in let loop null package namespace return true var void "
-    "while".split()
+    [
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "false",
+        "for",
+        "function",
+        "if",
+        "import",
+        "in",
+        "let",
+        "loop",
+        "null",
+        "package",
+        "namespace",
+        "return",
+        "true",
+        "var",
+        "void",
+        "while",
+    ]
 )
 
 _TOKEN = re.compile(
@@ -47,9 +68,9 @@ class Token:
     value: Any = None
 
 
-def refuse(text: str, start: int, end: int, suggestion: str | None = None, code: str = "syntax") -> CelProblems:
+def refuse(text: str, start: int, end: int, suggestion: str | None = None) -> CelProblems:
     """Make the error of a source that cannot be read at one place."""
-    return CelProblems([CelProblem(code, text, start, end, suggestion)])
+    return CelProblems([CelProblem("bad-expression", text, start, end, suggestion)])
 
 
 def split(source: str) -> list[Token]:
@@ -67,7 +88,11 @@ def split(source: str) -> list[Token]:
             end = token.end
         elif found["skip"] is None:
             token = _plain(found)
-            if token.kind in ("int", "uint", "double") and end < len(source) and (source[end].isalnum() or source[end] == "_"):
+            if (
+                token.kind in ("int", "uint", "double")
+                and end < len(source)
+                and (source[end].isalnum() or source[end] == "_")
+            ):
                 raise refuse("a number must not run into a name", at, end + 1)
             tokens.append(token)
         at = end
@@ -157,7 +182,9 @@ def _unescape_bytes(body: str, offset: int) -> bytes:
         elif part["simple"]:
             out += _SIMPLE[part["simple"]].encode()
         elif part["short"] or part["long"]:
-            raise refuse("bytes have no `\\u` escape; write the bytes as `\\x…`", offset + part.start(), offset + part.end())
+            raise refuse(
+                "bytes have no `\\u` escape; write the bytes as `\\x…`", offset + part.start(), offset + part.end()
+            )
         else:
             out.append(_number(part, offset))
     return bytes(out)

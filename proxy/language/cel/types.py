@@ -88,7 +88,7 @@ def resolve(type: Type) -> Type:
 
 def join(one: Type, other: Type) -> Type:
     """Return the type of a place where either may stand."""
-    if one == other or other == UNDECIDED:
+    if other in (one, UNDECIDED):
         return one
     if one == UNDECIDED:
         return other

@@ -5,12 +5,31 @@ Python's own `==` and `in` take True for 1; nothing here does. Causes of errors 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ...engine.errors import EvaluationError
 from .moments import Duration, Timestamp
-from .types import BOOL, BYTES, CIDR, DOUBLE, DURATION, DYN, INT, IP, LIST, MAP, NULL, OPTIONAL, STRING, TIMESTAMP, TYPE, UINT, Type
+from .types import (
+    BOOL,
+    BYTES,
+    CIDR,
+    DOUBLE,
+    DURATION,
+    DYN,
+    INT,
+    IP,
+    LIST,
+    MAP,
+    NULL,
+    OPTIONAL,
+    STRING,
+    TIMESTAMP,
+    TYPE,
+    UINT,
+    Type,
+)
 
 INT_MIN, INT_MAX, UINT_MAX = -(2**63), 2**63 - 1, 2**64 - 1
 
@@ -137,8 +156,10 @@ def equal(one: Any, other: Any) -> bool:
     if isinstance(one, list):
         return isinstance(other, list) and len(one) == len(other) and all(map(equal, one, other))
     if isinstance(one, Mapping):
-        return isinstance(other, Mapping) and len(one) == len(other) and all(
-            has_key(other, key) and equal(value, other[key]) for key, value in one.items()
+        return (
+            isinstance(other, Mapping)
+            and len(one) == len(other)
+            and all(has_key(other, key) and equal(value, other[key]) for key, value in one.items())
         )
     if kind is Maybe and others is Maybe:
         return one.present == other.present and (not one.present or equal(one.value, other.value))
@@ -229,9 +250,9 @@ def fit_uint(value: int) -> UInt:
 
 def double_text(value: float) -> str:
     """Write a double as string() does: the shortest text that reads back as it."""
-    if value != value:
+    if math.isnan(value):
         return "NaN"
-    if value in (float("inf"), float("-inf")):
+    if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
     text = repr(value)
     if text.endswith(".0"):
@@ -256,7 +277,7 @@ def _bytes_text(value: bytes) -> str:
 
 
 _TEXTS: dict[type, Callable[[Any], str]] = {
-    str: lambda value: str(value),
+    str: str,
     bool: lambda value: "true" if value else "false",
     int: lambda value: str(fit_int(value)),
     UInt: lambda value: str(int(value)),
@@ -274,7 +295,7 @@ def to_json(value: Any) -> Any:
     if kind in (str, bool, int) or value is None:
         return value
     if kind is float:
-        if value - value != 0:
+        if not math.isfinite(value):
             raise EvaluationError("JSON has no NaN and no infinity")
         return value
     if kind is UInt:

@@ -120,7 +120,9 @@ def _environment(case: Mapping[str, Any]) -> Environment:
         if declared["kind"] == "variable":
             variables[name] = Variable(type=_type(declared["type"]), read=lambda x, name=name: x[name])
         else:
-            overloads = tuple((tuple(map(_type, each["params"])), _type(each["result"])) for each in declared["overloads"])
+            overloads = tuple(
+                (tuple(map(_type, each["params"])), _type(each["result"])) for each in declared["overloads"]
+            )
             functions.append(Function(name=name, overloads=overloads, call=lambda *_: None, pure=False))
     return Environment(variables=variables, functions=tuple(functions), container=case["container"])
 

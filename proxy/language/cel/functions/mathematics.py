@@ -49,7 +49,7 @@ def absolute(value: Any) -> Any:
 
 
 def sign(value: Any) -> Any:
-    if value != value:
+    if type(value) is float and math.isnan(value):
         return value
     return type(value)((value > 0) - (value < 0))
 
@@ -77,7 +77,7 @@ def _shift(shift: Callable[[int, int], int]) -> Callable[[Any, int], Any]:
     return run
 
 
-def square_root(value: float | int) -> float:
+def square_root(value: float) -> float:
     return math.sqrt(value) if value >= 0 else math.nan
 
 

@@ -97,7 +97,9 @@ def contains_cidr(network: Address, value: Any) -> bool:
     prefix = network.prefix
     if prefix is None or inner.prefix is None:
         raise no_overload("containsCIDR", network, value)
-    return network.bits == inner.bits and inner.prefix >= prefix and _leading(network, prefix) == _leading(inner, prefix)
+    return (
+        network.bits == inner.bits and inner.prefix >= prefix and _leading(network, prefix) == _leading(inner, prefix)
+    )
 
 
 def address_of(network: Address) -> Address:
@@ -156,9 +158,7 @@ FUNCTIONS = (
     Function(name="isIP", overloads=(((STRING,), BOOL),), call=is_ip),
     Function(name="isCIDR", overloads=(((STRING,), BOOL),), call=is_cidr),
     Function(name="ip.isCanonical", overloads=(((STRING,), BOOL),), call=is_canonical),
-    Function(
-        name="containsIP", overloads=(((CIDR, IP), BOOL), ((CIDR, STRING), BOOL)), call=contains_ip, member=True
-    ),
+    Function(name="containsIP", overloads=(((CIDR, IP), BOOL), ((CIDR, STRING), BOOL)), call=contains_ip, member=True),
     Function(
         name="containsCIDR", overloads=(((CIDR, CIDR), BOOL), ((CIDR, STRING), BOOL)), call=contains_cidr, member=True
     ),

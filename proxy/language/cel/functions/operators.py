@@ -40,9 +40,7 @@ def add(one: Any, other: Any) -> Any:
             return fit_uint(int(one) + int(other))
         if kind is Duration:
             return Duration(one.nanos + other.nanos)
-    elif kind is Timestamp and others is Duration:
-        return Timestamp(one.nanos + other.nanos)
-    elif kind is Duration and others is Timestamp:
+    elif {kind, others} == {Timestamp, Duration}:
         return Timestamp(one.nanos + other.nanos)
     raise no_overload("+", one, other)
 
@@ -92,7 +90,7 @@ def divide(one: Any, other: Any) -> Any:
             return UInt(_whole_divide(one, other))
         if kind is float:
             if other == 0.0:
-                if one == 0.0 or one != one:
+                if one == 0.0 or math.isnan(one):
                     return math.nan
                 return math.copysign(math.inf, one) * math.copysign(1.0, other)
             return one / other

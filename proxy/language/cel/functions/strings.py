@@ -11,11 +11,21 @@ from .cost import of_texts
 from .formatting import format_text
 
 # Unicode's White_Space; str.strip() also takes the separators 1C to 1F.
-_SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+_SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 _LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 _UPPER = {lower: lower - 32 for lower in range(ord("a"), ord("z") + 1)}
 _QUOTED = str.maketrans(
-    {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v", "\\": "\\\\", '"': '\\"'}
+    {
+        "\a": "\\a",
+        "\b": "\\b",
+        "\f": "\\f",
+        "\n": "\\n",
+        "\r": "\\r",
+        "\t": "\\t",
+        "\v": "\\v",
+        "\\": "\\\\",
+        '"': '\\"',
+    }
 )
 
 
@@ -68,11 +78,11 @@ def split(text: str, separator: str, most: int = -1) -> list[str]:
     if separator:
         return text.split(separator, -1 if most < 0 else most - 1)
     if most < 0 or most >= len(text):
-        return list(text)
+        return list(text) or [""]
     return [*text[: most - 1], text[most - 1 :]]
 
 
-def _pieces(text: str, separator: str, most: int = -1) -> int:
+def _pieces(text: str, separator: str, _: int = -1) -> int:
     return 1 + len(text) // (64 if separator else 1)
 
 
@@ -108,7 +118,9 @@ def _size(value: Any) -> int:
     return 1 + sum(map(_size, value)) if isinstance(value, list) else 1
 
 
-def _member(name: str, call: Any, result: Type, *parameters: tuple[Type, ...], cost: Any = of_texts, grows: bool = False) -> Function:
+def _member(
+    name: str, call: Any, result: Type, *parameters: tuple[Type, ...], cost: Any = of_texts, grows: bool = False
+) -> Function:
     overloads = tuple(((STRING, *each), result) for each in parameters)
     return Function(name=name, overloads=overloads, call=call, member=True, cost=cost, grows=grows)
 
