@@ -5,6 +5,7 @@ What the texts mean is the language's. A file that is there and cannot be read i
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -29,13 +30,14 @@ def read(paths: Iterable[str | Path]) -> tuple[list[Source], Problems]:
     Test files, packs and hidden names are left out. A folder without a rule file is a problem: nobody means it.
     """
     problems = Problems()
-    found: dict[Path, Path] = {}
+    found: dict[str, Path] = {}
     for given in map(Path, paths):
-        files = list(_rule_files(given))
-        if not files:
+        known = len(problems)
+        files = list(_rule_files(given, problems))
+        if not files and len(problems) == known:
             _report(given, "unreadable-file", "there is no rule file here", problems)
         for file in files:
-            found.setdefault(file.resolve(), file)
+            found.setdefault(_real(file), file)
     sources = [_read_file(file, problems) for file in sorted(found.values(), key=lambda file: file.parts)]
     return [source for source in sources if source is not None], problems
 
@@ -62,26 +64,35 @@ def _folders(near: Iterable[str | Path]) -> Iterator[Path]:
         yield folder.parent if folder.name not in ("", "..") else folder / ".."
 
 
-def _rule_files(path: Path) -> Iterator[Path]:
+def _real(path: Path) -> str:
+    """Follow links; unlike Path.resolve this never raises, and opening the file says what is wrong with it."""
+    return os.path.realpath(path)
+
+
+def _rule_files(path: Path, problems: Problems) -> Iterator[Path]:
     """Give the rule files at or below a path; one that was given by name needs no suffix."""
     if not path.is_dir():
         if path.name != PACK and not path.name.endswith(_NOT_RULES):
             yield path
         return
-    waiting, seen = [path], set[Path]()
+    waiting, seen = [path], set[str]()
     while waiting:
         folder = waiting.pop()
         # A folder that links to one above it would never end.
-        if folder.resolve() in seen:
+        if _real(folder) in seen:
             continue
-        seen.add(folder.resolve())
-        for entry in folder.iterdir():
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                waiting.append(entry)
-            elif entry.suffix in _SUFFIXES and entry.name != PACK and not entry.name.endswith(_NOT_RULES):
-                yield entry
+        seen.add(_real(folder))
+        try:
+            entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+        except OSError as error:
+            _report(folder, "unreadable-file", f"this cannot be read: {error.strerror}", problems)
+            continue
+        waiting += [entry for entry in entries if entry.is_dir()]
+        yield from (entry for entry in entries if _is_rule_file(entry) and not entry.is_dir())
+
+
+def _is_rule_file(path: Path) -> bool:
+    return path.suffix in _SUFFIXES and path.name != PACK and not path.name.endswith(_NOT_RULES)
 
 
 def _read_file(path: Path, problems: Problems) -> Source | None:
