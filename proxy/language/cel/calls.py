@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from . import nodes as n
 from . import patterns, runtime, values
-from .emission import Emission, attribute, compare, constant, invert, load
+from .emission import Emission, attribute, compare, constant, getter, invert, load
 from .functions import operators
 from .types import BOOL, BYTES, DOUBLE, DURATION, INT, NULL, STRING, TIMESTAMP, UINT, Type
 
@@ -58,7 +58,7 @@ class Calls:
         return self.general(node) if made is None else made
 
     def general(self, node: n.Call) -> ast.expr:
-        """Call the function itself, behind a look at the types where they are not known, charged for where that counts."""
+        """Call the function itself: behind a look at types that are not known, charged for where that counts."""
         function = node.function
         assert function is not None
         args = node.args if node.target is None else [node.target, *node.args]
@@ -197,12 +197,21 @@ class Calls:
 
     def or_value(self, node: n.Call) -> ast.expr | None:
         """Evaluate the other value only when it is needed."""
-        if node.target is None:
+        target = node.target
+        if target is None:
             return None
-        first, later = self.out.walrus(self.out.call(runtime.optional, self.out.emit(node.target)))
+        if isinstance(target, n.Name | n.Select | n.Index) and target.access is not None and target.access.tests:
+            return self.read_or(target.access, node.args[0])
+        first, later = self.out.walrus(self.out.call(runtime.optional, self.out.emit(target)))
         return self.out.either(
             attribute(first, "present"), lambda: attribute(later, "value"), lambda: self.out.emit(node.args[0])
         )
+
+    def read_or(self, access: n.Access, other: n.Node) -> ast.expr:
+        """Read a place if it is there, without making an optional of it."""
+        tests = [self.out.call(test, load("x")) for test in access.tests]
+        test = tests[0] if len(tests) == 1 else ast.BoolOp(op=ast.And(), values=tests)
+        return self.out.either(test, lambda: self.out.call(getter(access), load("x")), lambda: self.out.emit(other))
 
     def or_other(self, node: n.Call) -> ast.expr | None:
         if node.target is None:

@@ -8,18 +8,17 @@ nests deeper than Python's blocks may becomes a function of its own.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from operator import attrgetter
+from collections.abc import Callable
 from typing import Any
 
 from ...engine.errors import ABSORBED, EvaluationError
 from . import nodes as n
 from . import runtime, values
 from .calls import Calls
-from .emission import Emission, assign, attribute, compare, constant, invert, load, store
+from .emission import Emission, assign, attribute, constant, getter, invert, load, may_fail
 from .functions.cost import Budget
-from .types import BOOL, STRING, is_open
+from .loops import Loops
+from .types import STRING
 
 DEEPEST = 6
 
@@ -38,62 +37,18 @@ def _direct(node: n.Node) -> Callable[[Any], Any] | None:
     return None
 
 
-def getter(access: n.Access) -> Callable[[Any], Any]:
-    """Return what reads a place of the environment."""
-    variable = access.variable
-    if access.path and variable.open is not None:
-        return variable.open(access.path).get
-    if variable.attribute is not None:
-        return attrgetter(variable.attribute)
-    assert variable.read is not None
-    return variable.read
-
-
-def children(node: n.Node) -> Iterator[n.Node]:
-    """Give the nodes right below a node."""
-    match node:
-        case n.Select():
-            yield node.operand
-        case n.Index():
-            yield from (node.operand, node.index)
-        case n.Call():
-            yield from node.args if node.target is None else (node.target, *node.args)
-        case n.Logic():
-            yield from node.terms
-        case n.Conditional():
-            yield from (node.condition, node.then, node.other)
-        case n.ListLiteral():
-            yield from node.items
-        case n.MapLiteral():
-            for entry in node.entries:
-                yield from entry
-        case n.Comprehension():
-            yield from (part for part in (node.range, node.condition, node.result) if part is not None)
-        case n.Bind():
-            yield from (node.value, node.body)
-        case n.OptionalMap():
-            yield from (node.target, node.body)
-
-
-def walk(node: n.Node) -> Iterator[n.Node]:
-    yield node
-    for child in children(node):
-        yield from walk(child)
-
-
 def _is_charged(node: n.Node) -> bool:
     return isinstance(node, n.Call) and node.function is not None and node.function.grows
 
 
 class _Generator(Emission):
     def __init__(self, root: n.Node) -> None:
-        nodes = list(walk(root))
+        nodes = list(n.walk(root))
         multiplies = any(isinstance(node, n.Comprehension | n.Bind | n.OptionalMap) for node in nodes)
         super().__init__(multiplies=multiplies, charges=multiplies or any(map(_is_charged, nodes)))
         self.calls = Calls(self)
+        self.loops = Loops(self)
         self.definitions: list[ast.stmt] = []
-        self.live: list[str] = []
-        self.depth = 0
         self.emitters: dict[type[n.Node], Callable[[Any], ast.expr]] = {
             n.Constant: lambda node: self.literal(node.value),
             n.Name: self.name,
@@ -104,9 +59,9 @@ class _Generator(Emission):
             n.Conditional: self.conditional,
             n.ListLiteral: self.list_literal,
             n.MapLiteral: self.map_literal,
-            n.Comprehension: self.comprehension,
-            n.Bind: self.bind,
-            n.OptionalMap: self.optional_map,
+            n.Comprehension: self.loops.comprehension,
+            n.Bind: self.loops.bind,
+            n.OptionalMap: self.loops.optional_map,
         }
 
     # Functions
@@ -126,14 +81,11 @@ class _Generator(Emission):
         return run
 
     def definition(self, name: str, parameters: list[str], body: list[ast.stmt]) -> ast.stmt:
-        arguments = ast.arguments(
-            posonlyargs=[],
-            args=[ast.arg(parameter) for parameter in parameters],
-            kwonlyargs=[],
-            kw_defaults=[],
-            defaults=[],
-        )
-        return ast.FunctionDef(name=name, args=arguments, body=body, decorator_list=[], returns=None, type_params=[])
+        # Filled into one that was parsed: which fields a definition needs differs between versions of Python.
+        (made,) = ast.parse(f"def {name}({', '.join(parameters)}): pass").body
+        assert isinstance(made, ast.FunctionDef)
+        made.body = body
+        return made
 
     def guard(self, body: list[ast.stmt]) -> ast.stmt:
         """Let no error of Python's own out: its text could hold a value."""
@@ -169,12 +121,6 @@ class _Generator(Emission):
         self.definitions.append(self.definition(name, parameters, self.body(node)))
         return ast.Call(func=load(name), args=[load(parameter) for parameter in parameters], keywords=[])
 
-    @contextmanager
-    def deeper(self) -> Iterator[None]:
-        self.depth += 1
-        yield
-        self.depth -= 1
-
     def emit(self, node: n.Node) -> ast.expr:
         if node.known is not None:
             return self.literal(node.known[0])
@@ -204,7 +150,7 @@ class _Generator(Emission):
 
     def select(self, node: n.Select) -> ast.expr:
         if node.access is not None:
-            return self.test(node, node.access) if node.tested else self.read(node.access)
+            return self.test(node.access) if node.tested else self.read(node.access)
         helper: Callable[..., Any] = runtime.select
         if node.tested:
             helper = runtime.has_member
@@ -212,14 +158,14 @@ class _Generator(Emission):
             helper = runtime.select_optional
         return self.call(helper, self.emit(node.operand), constant(node.name))
 
-    def test(self, node: n.Select, access: n.Access) -> ast.expr:
+    def test(self, access: n.Access) -> ast.expr:
         """Say whether a place of the environment is there."""
         variable = access.variable
         has: Callable[[Any], bool] | None = variable.has
         parents = access.parents
-        if access.path and variable.open is not None:
+        if access.reader is not None:
             # The reader itself knows what it lies in.
-            has, parents = variable.open(access.path).has, ()
+            has, parents = access.reader.has, ()
         if access.tests:
             tests = access.tests if has is None else (*access.tests, has)
             return self.calls_of(lambda x: all(test(x) for test in tests))
@@ -236,15 +182,10 @@ class _Generator(Emission):
 
     # Conditions
 
-    def condition(self, node: n.Node) -> ast.expr:
-        """Emit a node that must be a boolean."""
-        value = self.emit(node)
-        return value if node.type == BOOL else self.call(runtime.as_bool, value)
-
     def terms(self, node: n.Logic) -> list[tuple[n.Node, list[ast.stmt], ast.expr]]:
         """Emit the terms of a condition, those first that cannot fail: their order changes nothing but the work."""
         terms = []
-        for term in sorted(node.terms, key=_may_fail):
+        for term in sorted(node.terms, key=may_fail):
             with self.into() as block, self.deeper():
                 value = self.condition(term)
             terms.append((term, block, value))
@@ -257,7 +198,7 @@ class _Generator(Emission):
         result, error = self.fresh("t"), self.fresh("e")
         stops = node.sign == "||"
         with self.into() as block:
-            self.decide(node, terms, error, lambda: [ast.Break()])
+            self.decide(node, terms, error, ast.Break)
             self.add(assign(result, constant(not stops)), ast.Break())
         self.add(
             assign(result, constant(stops)), assign(error, constant(None)),
@@ -273,7 +214,7 @@ class _Generator(Emission):
         error = self.fresh("e")
         stops = node.sign == "||"
         self.add(assign(error, constant(None)))
-        self.decide(node, terms, error, lambda: [ast.Return(constant(stops))])
+        self.decide(node, terms, error, lambda: ast.Return(constant(stops)))
         self.add(ast.Return(constant(not stops)))
 
     def operation(self, node: n.Logic, terms: list[tuple[n.Node, list[ast.stmt], ast.expr]]) -> ast.expr:
@@ -283,45 +224,20 @@ class _Generator(Emission):
 
     def decide(
         self, node: n.Logic, terms: list[tuple[n.Node, list[ast.stmt], ast.expr]], error: str,
-        stop: Callable[[], list[ast.stmt]],
+        stop: Callable[[], ast.stmt],
     ) -> None:  # fmt: skip
         """Try the terms one by one: `stop` at one that decides, at the end raise what was kept."""
         for place, (term, block, value) in enumerate(terms):
             decides = value if node.sign == "||" else invert(value)
-            attempt: list[ast.stmt] = [*block, ast.If(test=decides, body=stop(), orelse=[])]
-            if _may_fail(term) and place < len(terms) - 1:
+            attempt: list[ast.stmt] = [*block, ast.If(test=decides, body=[stop()], orelse=[])]
+            if may_fail(term) and place < len(terms) - 1:
                 self.add(self.attempt(attempt, error))
             else:
                 self.add(*attempt)
         self.add(self.kept(error))
 
-    def attempt(self, body: list[ast.stmt], error: str) -> ast.stmt:
-        """Keep an error for later; without its traceback, which would hold the frame that holds it."""
-        keep = assign(
-            error, ast.Call(func=attribute(load("caught"), "with_traceback"), args=[constant(None)], keywords=[])
-        )
-        handler = ast.ExceptHandler(type=self.constant_name(ABSORBED), name="caught", body=[keep])
-        return ast.Try(body=body, handlers=[handler], orelse=[], finalbody=[])
-
-    def kept(self, error: str) -> ast.stmt:
-        test = compare(load(error), ast.IsNot(), constant(None))
-        return ast.If(test=test, body=[ast.Raise(exc=load(error), cause=None)], orelse=[])
-
     def conditional(self, node: n.Conditional) -> ast.expr:
         return self.either(self.condition(node.condition), lambda: self.emit(node.then), lambda: self.emit(node.other))
-
-    def either(self, test: ast.expr, then: Callable[[], ast.expr], other: Callable[[], ast.expr]) -> ast.expr:
-        """Emit two expressions of which only one is evaluated."""
-        with self.deeper():
-            with self.into() as first:
-                one = then()
-            with self.into() as second:
-                two = other()
-        if not first and not second:
-            return ast.IfExp(test=test, body=one, orelse=two)
-        result = self.fresh("t")
-        self.add(ast.If(test=test, body=[*first, assign(result, one)], orelse=[*second, assign(result, two)]))
-        return load(result)
 
     # Literals
 
@@ -349,110 +265,13 @@ class _Generator(Emission):
                 parts.append(ast.Tuple(elts=[one, two], ctx=ast.Load()))
         return self.call(values.make_map, ast.List(elts=parts, ctx=ast.Load()))
 
-    # Macros
-
-    @contextmanager
-    def binding(self, *locals: n.Local) -> Iterator[None]:
-        self.live += [local.python for local in locals]
-        yield
-        del self.live[-len(locals) :]
-
-    def comprehension(self, node: n.Comprehension) -> ast.expr:
-        two = len(node.locals) == 2
-        weight = sum(1 for part in (node.condition, node.result) if part is not None for _ in walk(part))
-        walked = self.call(
-            runtime.pairs if two else runtime.items, self.emit(node.range), load("budget"), constant(weight)
-        )
-        result, error = self.fresh("t"), self.fresh("e")
-        with self.into() as block, self.deeper(), self.binding(*node.locals):
-            for local in node.locals:
-                if is_open(local.type):
-                    self.add(ast.Expr(self.call(runtime.checked, load(local.python))))
-            start, end = _STEPS[node.kind](self, node, result, error)
-        targets: list[ast.expr] = [store(local.python) for local in node.locals]
-        target = ast.Tuple(elts=targets, ctx=ast.Store()) if two else targets[0]
-        self.add(*start, ast.For(target=target, iter=walked, body=block, orelse=[]), *end)
-        if node.kind == "transformMap":
-            return self.call(values.make_map, load(result))
-        return load(result)
-
-    def quantified(self, node: n.Comprehension, result: str, error: str) -> tuple[list[ast.stmt], list[ast.stmt]]:
-        """all and exists: one item decides, whatever went wrong with the others."""
-        assert node.condition is not None
-        found = node.kind == "exists"
-        with self.into() as block, self.deeper():
-            value = self.condition(node.condition)
-            decides = value if found else invert(value)
-            self.add(ast.If(test=decides, body=[assign(result, constant(found)), ast.Break()], orelse=[]))
-        start = [assign(result, constant(not found))]
-        if not _may_fail(node.condition):
-            self.add(*block)
-            return start, []
-        self.add(self.attempt(block, error))
-        undecided = compare(load(result), ast.Is(), constant(not found))
-        failed = ast.BoolOp(op=ast.And(), values=[undecided, compare(load(error), ast.IsNot(), constant(None))])
-        end = ast.If(test=failed, body=[ast.Raise(exc=load(error), cause=None)], orelse=[])
-        return [*start, assign(error, constant(None))], [end]
-
-    def counted(self, node: n.Comprehension, result: str, _: str) -> tuple[list[ast.stmt], list[ast.stmt]]:
-        assert node.condition is not None
-        value = self.condition(node.condition)
-        more = ast.AugAssign(target=store(result), op=ast.Add(), value=constant(1))
-        self.add(ast.If(test=value, body=[more], orelse=[]))
-        return [assign(result, constant(0))], [assign(result, compare(load(result), ast.Eq(), constant(1)))]
-
-    def collected(self, node: n.Comprehension, result: str, _: str) -> tuple[list[ast.stmt], list[ast.stmt]]:
-        """map, filter, transformList and transformMap."""
-        with self.into() as block:
-            value = load(node.locals[0].python) if node.result is None else self.emit(node.result)
-            if node.kind == "transformMap":
-                value = ast.Tuple(elts=[load(node.locals[0].python), value], ctx=ast.Load())
-            append = ast.Call(func=attribute(load(result), "append"), args=[value], keywords=[])
-            self.add(ast.Expr(append))
-        if node.condition is None:
-            self.add(*block)
-        else:
-            self.add(ast.If(test=self.condition(node.condition), body=block, orelse=[]))
-        return [assign(result, ast.List(elts=[], ctx=ast.Load()))], []
-
-    def bind(self, node: n.Bind) -> ast.expr:
-        assert node.local is not None
-        self.add(assign(node.local.python, self.emit(node.value)))
-        with self.binding(node.local):
-            return self.emit(node.body)
-
-    def optional_map(self, node: n.OptionalMap) -> ast.expr:
-        local = node.local
-        assert local is not None
-        target = self.fresh("t")
-        self.add(assign(target, self.call(runtime.optional, self.emit(node.target))))
-
-        def then() -> ast.expr:
-            self.add(assign(local.python, attribute(load(target), "value")))
-            with self.binding(local):
-                body = self.emit(node.body)
-            return self.call(runtime.optional if node.flat else values.Maybe, body)
-
-        return self.either(attribute(load(target), "present"), then, lambda: self.constant_name(values.NONE))
-
-
-_STEPS: dict[str, Callable[..., tuple[list[ast.stmt], list[ast.stmt]]]] = {
-    "all": _Generator.quantified,
-    "exists": _Generator.quantified,
-    "exists_one": _Generator.counted,
-    "map": _Generator.collected,
-    "filter": _Generator.collected,
-    "transformMap": _Generator.collected,
-}
-
-
-def _may_fail(term: n.Node) -> bool:
-    return term.fails or term.type != BOOL
-
 
 def _is_plain(terms: list[tuple[n.Node, list[ast.stmt], ast.expr]]) -> bool:
-    """Say whether Python's own `and` and `or` do: at most the last term may fail, and none but the first has statements."""
-    return not any(_may_fail(term) for term, _, _ in terms[:-1]) and not any(block for _, block, _ in terms[1:])
+    """Say whether Python's own `and` and `or` do.
+
+    They do when at most the last term may fail and none but the first has statements.
+    """
+    return not any(may_fail(term) for term, _, _ in terms[:-1]) and not any(block for _, block, _ in terms[1:])
 
 
 def _item(value: Any) -> tuple[Any, ...]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .environment import Function, Variable
+from .environment import Function, Reader, Variable
 from .types import DYN, Type
 
 
@@ -31,6 +31,7 @@ class Access:
     tests: tuple[Callable[[Any], bool], ...] = ()
     optional: bool = False
     parents: tuple[Callable[[Any], bool], ...] = ()
+    reader: Reader | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -158,3 +159,35 @@ class OptionalMap(Node):
     body: Node
     flat: bool
     local: Local | None = None
+
+
+def children(node: Node) -> Iterator[Node]:
+    """Give the nodes right below a node."""
+    match node:
+        case Select():
+            yield node.operand
+        case Index():
+            yield from (node.operand, node.index)
+        case Call():
+            yield from node.args if node.target is None else (node.target, *node.args)
+        case Logic():
+            yield from node.terms
+        case Conditional():
+            yield from (node.condition, node.then, node.other)
+        case ListLiteral():
+            yield from node.items
+        case MapLiteral():
+            for entry in node.entries:
+                yield from entry
+        case Comprehension():
+            yield from (part for part in (node.range, node.condition, node.result) if part is not None)
+        case Bind():
+            yield from (node.value, node.body)
+        case OptionalMap():
+            yield from (node.target, node.body)
+
+
+def walk(node: Node) -> Iterator[Node]:
+    yield node
+    for child in children(node):
+        yield from walk(child)

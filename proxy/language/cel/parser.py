@@ -148,7 +148,10 @@ class _Parser:
                 raise refuse(f"more than {MOST_TERMS} terms in one chain", operator.start, operator.end)
             right = self.binary(power + 1)
             left = raised(
-                Call(name=sign, target=None, args=[left, right], name_start=operator.start, start=left.start, end=right.end),
+                Call(
+                    name=sign, target=None, args=[left, right], name_start=operator.start,
+                    start=left.start, end=right.end,
+                ),
                 left, right,
             )  # fmt: skip
         return left
@@ -321,7 +324,9 @@ class _Parser:
         if name.text in ("optMap", "optFlatMap") and len(args) == 2:
             flat = name.text == "optFlatMap"
             return raised(
-                OptionalMap(target=target, name=_variable(args[0]), body=args[1], flat=flat, start=target.start, end=end),
+                OptionalMap(
+                    target=target, name=_variable(args[0]), body=args[1], flat=flat, start=target.start, end=end
+                ),
                 target, args[1],
             )  # fmt: skip
         kind = _KINDS.get(name.text)
@@ -333,7 +338,9 @@ class _Parser:
         names, condition, result = shape
         inner = [node for node in (condition, result) if node is not None]
         return raised(
-            Comprehension(kind=kind, range=target, names=names, condition=condition, result=result, start=target.start, end=end),
+            Comprehension(
+                kind=kind, range=target, names=names, condition=condition, result=result, start=target.start, end=end
+            ),
             target, *inner,
         )  # fmt: skip
 

@@ -141,7 +141,7 @@ class Places:
         tested = isinstance(node, n.Select) and node.tested
         optional = access.optional or node.optional
         tests = (*access.tests, reader.has) if optional and not tested else access.tests
-        node.access = n.Access(variable, path, tests, optional=optional, parents=access.parents)
+        node.access = n.Access(variable, path, tests, optional=optional, parents=access.parents, reader=reader)
         node.type = type
         if optional and type.name != "optional_type":
             node.type = optional_of(type)

@@ -20,9 +20,10 @@ from .types import Type, resolve
 class Program:
     """A compiled expression.
 
-    `run` takes the one argument that variables are read from and returns the value; it raises EvaluationError when there
-    is none, CostExceeded when it takes too much work, and lets Unreadable through. `names` are the root variables,
-    `secrets` the literal names given to secret() outside of hmac(). A `constant` one gives the same for any argument.
+    `run` takes the one argument that variables are read from and returns the value; it raises EvaluationError when
+    there is none, CostExceeded when it takes too much work, and lets Unreadable through. `names` are the root
+    variables, `secrets` the literal names given to secret() outside of hmac(). A `constant` one gives the same for any
+    argument.
     """
 
     run: Callable[[Any], Any]

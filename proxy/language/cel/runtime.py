@@ -126,7 +126,7 @@ def optional(value: Any) -> Maybe:
 
 
 def failed(error: Exception) -> EvaluationError:
-    """Turn an error of Python's own into one of the expression; its text could hold a value, so only its kind is kept."""
+    """Turn an error of Python's own into one of the expression: only its kind is kept, its text could hold a value."""
     return EvaluationError(f"the expression has no value ({type(error).__name__})")
 
 
@@ -227,16 +227,6 @@ def optional_reader(tests: tuple[Callable[[Any], bool], ...], get: Callable[[Any
         test = tests[0]
         return lambda x: Maybe(get(x)) if test(x) else NONE
     return lambda x: Maybe(get(x)) if all(test(x) for test in tests) else NONE
-
-
-def reader_or(
-    tests: tuple[Callable[[Any], bool], ...], get: Callable[[Any], Any], default: Any
-) -> Callable[[Any], Any]:
-    """Make the read of a place that may not be there and then is a constant."""
-    if len(tests) == 1:
-        test = tests[0]
-        return lambda x: get(x) if test(x) else default
-    return lambda x: get(x) if all(test(x) for test in tests) else default
 
 
 def in_texts(value: Any, texts: frozenset[str]) -> bool:

@@ -67,20 +67,19 @@ class Signatures:
 
     def find_namespace(self, node: n.Call) -> None:
         """Take `math.abs(x)` as the function of that name and not as a member of a variable."""
-        if node.target is None:
-            return
-        dotted = self.places.dotted(node.target)
-        if dotted is None:
+        target = node.target
+        dotted = None if target is None else self.places.dotted(target)
+        if target is None or dotted is None:
             return
         name = f"{dotted[0]}.{node.name}"
         root = dotted[0].partition(".")[0]
         if (name, False) in self.checking.functions:
-            node.name, node.target, node.name_start = name, None, node.target.start
+            node.name, node.target, node.name_start = name, None, target.start
         elif root not in self.checking.environment.variables and any(
             known.startswith(f"{root}.") for known, _ in self.checking.functions
         ):
             # A namespace without this function: the call as a whole is unknown.
-            node.name, node.target, node.name_start = name, None, node.target.start
+            node.name, node.target, node.name_start = name, None, target.start
 
     def unknown_function(self, node: n.Call) -> None:
         for arg in node.args if node.target is None else [node.target, *node.args]:

@@ -11,31 +11,12 @@ from .values import UInt
 
 TokenKind = Literal["int", "uint", "double", "string", "bytes", "name", "quoted", "sign", "end"]
 
-RESERVED = frozenset(
-    [
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "false",
-        "for",
-        "function",
-        "if",
-        "import",
-        "in",
-        "let",
-        "loop",
-        "null",
-        "package",
-        "namespace",
-        "return",
-        "true",
-        "var",
-        "void",
-        "while",
-    ]
-)
+# fmt: off
+RESERVED = frozenset({
+    "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop", "null",
+    "package", "namespace", "return", "true", "var", "void", "while",
+})
+# fmt: on
 
 _TOKEN = re.compile(
     r"""
@@ -134,7 +115,7 @@ def _string(source: str, start: int, found: re.Match[str]) -> Token:
     while not source.startswith(fence, at):
         if at >= len(source) or (len(fence) == 1 and source[at] in "\r\n"):
             raise refuse("this string has no end", start, at)
-        # A raw string's backslash is one, but still keeps a quote from ending it nowhere: it does end there.
+        # In a raw string a backslash is one; in another it keeps a quote from ending it.
         at += 2 if source[at] == "\\" and not raw else 1
     at = min(at, len(source))
     end = at + len(fence)

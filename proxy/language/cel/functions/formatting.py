@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ....engine.errors import EvaluationError
@@ -84,7 +84,7 @@ def _hex(value: Any, _: int) -> str:
     return value.hex() if type(value) is bytes else _digits("x", value)
 
 
-_CLAUSES = {
+_CLAUSES: dict[str, Callable[[Any, int], str]] = {
     "s": _string,
     "d": _decimal,
     "f": lambda value, precision: _number("f", value, precision),
