@@ -23,7 +23,7 @@ _AMBIGUOUS = frozenset("/\\?#;%") | frozenset(map(chr, range(32))) | {"\x7f"}
 
 
 def canonical(target: bytes | str) -> tuple[str, str | None]:
-    """Split a request target into its canonical path and its query, byte for byte; None where there is no question mark.
+    """Split a request target into its canonical path and its query (as sent; None where there is no question mark).
 
     Only the origin form is taken: a path that begins with a slash (RFC 9112 section 3.2.1). Whatever else, and every
     ambiguous spelling, is Unreadable with 400.

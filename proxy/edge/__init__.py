@@ -1,0 +1,1 @@
+"""HTTP in and out: sockets, protocols, framing, and nothing that knows what a rule means."""

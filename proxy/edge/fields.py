@@ -1,0 +1,115 @@
+"""What each header name means to a proxy, and which fields end at this hop (RFC 9110 section 7.6.1).
+
+Names are looked up by their bytes as sent; what is learned about a name is kept, under a bound.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import IntEnum
+
+from ..engine.message import Line
+
+_REMEMBERED = 2048
+_known: dict[bytes, tuple[bytes, Kind]] = {}
+_token = re.compile(rb"[!#$%&'*+.^`|~0-9A-Za-z_-]+").fullmatch
+
+
+class Kind(IntEnum):
+    """What is done with a field on its way to the upstream."""
+
+    PLAIN = 0
+    HOP = 1
+    CONNECTION = 2
+    TRANSFER_ENCODING = 3
+    UPGRADE = 4
+    HOST = 5
+    EXPECT = 6
+    CONTENT_LENGTH = 7
+    SINGLE = 8
+    CLAIM = 9  # says who the client is or what it asked for; only trusted proxies may send it
+    FORWARDED = 10  # read from trusted proxies, and always written anew
+    VIA = 11
+    INVALID = 12
+    UNDERSCORE = 13  # some servers read it as a hyphen: refused from clients, passed from upstreams
+
+
+_KINDS = {
+    b"keep-alive": Kind.HOP,
+    b"te": Kind.HOP,
+    b"trailer": Kind.HOP,
+    b"http2-settings": Kind.HOP,
+    b"connection": Kind.CONNECTION,
+    b"transfer-encoding": Kind.TRANSFER_ENCODING,
+    b"upgrade": Kind.UPGRADE,
+    b"host": Kind.HOST,
+    b"expect": Kind.EXPECT,
+    b"content-length": Kind.CONTENT_LENGTH,
+    b"authorization": Kind.SINGLE,
+    b"content-type": Kind.SINGLE,
+    b"via": Kind.VIA,
+    b"forwarded": Kind.FORWARDED,
+    b"x-forwarded-for": Kind.FORWARDED,
+    b"x-forwarded-host": Kind.FORWARDED,
+    b"x-forwarded-proto": Kind.FORWARDED,
+    b"x-forwarded-port": Kind.FORWARDED,
+}
+_KINDS |= dict.fromkeys(
+    (
+        b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"true-client-ip", b"x-originating-ip", b"x-remote-ip",
+        b"x-remote-addr", b"x-original-url", b"x-original-uri", b"x-original-host", b"x-original-method",
+        b"x-rewrite-url", b"x-host", b"x-http-host-override", b"x-http-method", b"x-http-method-override",
+        b"x-method-override", b"x-scheme", b"x-url-scheme", b"front-end-https",
+    ),
+    Kind.CLAIM,
+)  # fmt: skip
+
+# What a Connection header cannot take away: whatever says who asks and what is sent. Names that begin with x- are kept
+# too, as identity travels in them; real hop-by-hop fields of that form do not exist.
+_END_TO_END = frozenset(
+    {
+        b"accept", b"accept-encoding", b"accept-language", b"authorization", b"cache-control", b"cookie", b"date",
+        b"etag", b"expect", b"forwarded", b"host", b"if-match", b"if-modified-since", b"if-none-match",
+        b"if-unmodified-since", b"last-modified", b"location", b"origin", b"pragma", b"range", b"referer",
+        b"referrer-policy", b"retry-after", b"set-cookie", b"strict-transport-security", b"user-agent", b"vary", b"via",
+        b"www-authenticate",
+    }
+)  # fmt: skip
+
+
+def classify(name: bytes) -> tuple[bytes, Kind]:
+    """Return a name in lower case and what it means."""
+    known = _known.get(name)
+    if known is None:
+        key = name.lower()
+        if not _token(name):
+            kind = Kind.INVALID
+        elif b"_" in key:
+            kind = Kind.UNDERSCORE
+        elif key.startswith(b"proxy-"):
+            kind = Kind.HOP
+        elif key.startswith(b"x-forwarded-"):
+            kind = _KINDS.get(key, Kind.CLAIM)
+        else:
+            kind = _KINDS.get(key, Kind.PLAIN)
+        if len(_known) >= _REMEMBERED:
+            _known.clear()
+        known = _known[name] = (key, kind)
+    return known
+
+
+def options(values: list[bytes]) -> frozenset[bytes]:
+    """Return the options of the Connection headers, in lower case."""
+    return frozenset(
+        option for option in (part.strip(b" \t").lower() for part in b",".join(values).split(b",")) if option
+    )
+
+
+def without_named(lines: list[Line], named: frozenset[bytes]) -> list[Line]:
+    """Drop the lines that Connection names, except what no hop may take away."""
+    named = frozenset(
+        name
+        for name in named
+        if name not in _END_TO_END and not name.startswith((b"x-", b"content-", b"access-control-", b"sec-"))
+    )
+    return [line for line in lines if line[0] not in named] if named else lines

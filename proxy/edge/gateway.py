@@ -1,0 +1,133 @@
+"""What the connections of one worker share: the rules of the moment, the pool, the limits, and who is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..engine import dialects
+from ..engine.effects import Effect
+from ..engine.errors import EffectFailed
+from ..engine.exchange import Exchange
+from ..engine.message import Limits, Response
+from ..engine.ruleset import Ruleset
+from .deadlines import Wheel
+from .options import Bounds, Deadlines, Trust, Upstream
+from .parsers import prove
+from .upstream import Pool
+
+if TYPE_CHECKING:
+    from .downstream import Connection
+
+
+@dataclass(slots=True)
+class Facts:
+    """What the log says of an exchange beside its rules. Times in milliseconds, sizes in bytes of bodies.
+
+    `method` and `target` are as received, and None where no request could be read. `error` is the proxy's own cause:
+    words of ours, never bytes of a message.
+    """
+
+    client: str
+    method: str | None = None
+    target: str | None = None
+    status: int = 0
+    received: int = 0
+    sent: int = 0
+    total: float = 0.0
+    upstream: float | None = None
+    hung_up: bool = False
+    error: str | None = None
+
+
+Record = Callable[[Exchange | None, Facts], None]
+Perform = Callable[[Effect, Exchange], Awaitable[Any]]
+
+
+async def perform_nothing(effect: Effect, exchange: Exchange) -> Any:
+    """Refuse every effect: what a gateway does that was given no services."""
+    raise EffectFailed(f"no service performs {type(effect).__name__}")
+
+
+class Gateway:
+    """The data plane of one worker. Give its `connect` to `loop.create_server`.
+
+    A reload assigns `ruleset`; each exchange takes it once. Building one proves the parsers and raises UnsafeParser
+    when they are not to be trusted. `record` is called once for each exchange, with None where no request was read.
+    """
+
+    def __init__(
+        self,
+        ruleset: Ruleset,
+        upstream: Upstream,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float],
+        entropy: Callable[[int], bytes],
+        record: Record,
+        perform: Perform = perform_nothing,
+        limits: Limits | None = None,
+        bounds: Bounds | None = None,
+        deadlines: Deadlines | None = None,
+        trust: Trust | None = None,
+    ) -> None:
+        prove(loop)
+        self.loop = loop
+        self.ruleset = ruleset
+        self.clock = clock
+        self.entropy = entropy
+        self.record = record
+        self.perform = perform
+        self.limits = limits or Limits()
+        self.bounds = bounds or Bounds()
+        self.deadlines = deadlines or Deadlines()
+        self.trust = trust or Trust()
+        self.wheel = Wheel(loop)
+        self.pool = Pool(upstream, loop=loop, wheel=self.wheel, bounds=self.bounds)
+        self.upstream = upstream
+        self.authority = upstream.authority.encode()
+        self.via = f"1.1 {self.trust.pseudonym}".encode()
+        self.connections: set[Connection] = set()
+        self.draining = False
+
+    def connect(self) -> Connection:
+        """Build the protocol of one client connection."""
+        from .downstream import Connection
+
+        return Connection(self)
+
+    @property
+    def busy(self) -> int:
+        """Count the connections that have an exchange or a part of one under way."""
+        return sum(not connection.idle for connection in self.connections)
+
+    def drain(self) -> None:
+        """Take no more: idle connections are closed, every answer from now on closes its own."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.close_if_idle()
+
+    def close(self) -> None:
+        """Cut everything that is still open."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.abort()
+        self.pool.abort()
+        self.wheel.close()
+
+    def refusal(self, status: int) -> Response:
+        """Build an answer to something that was no request: in the default dialect, with nothing of it."""
+        response = dialects.answer(
+            self.ruleset.dialect,
+            status,
+            correlation=self.entropy(16).hex(),
+            limits=self.limits,
+            origin="proxy",
+        )
+        if status == 405:
+            response.headers.add(b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+        elif status == 503:
+            response.headers.add(b"Retry-After", b"1")
+        return response

@@ -1,0 +1,587 @@
+"""One exchange on its way through: the client's request, the rules, the upstream's answer, and back.
+
+Everything runs in the callback that delivered the bytes; only an effect of a rule starts a task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from ..engine import run
+from ..engine.errors import EffectFailed, Unreadable
+from ..engine.exchange import Exchange
+from ..engine.message import Headers, Request, Response
+from ..engine.run import Pending
+from .gateway import Facts
+from .head import RequestHead, ResponseHead, write_request, write_response
+from .refusal import Refusal
+from .stream import LAST_CHUNK, Tunnel, chunk
+from .upstream import UpstreamConnection
+
+if TYPE_CHECKING:
+    from .downstream import Connection
+
+_HELD = 65_536
+_RESERVED = "/.vestibule"
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_BODYLESS = frozenset({204, 304})
+_WITHOUT_LENGTH = frozenset({101, 204})
+Then = Callable[["Passage", Response | None], None]
+
+
+class Passage:
+    """The state of one exchange between a client's connection and the upstream's."""
+
+    __slots__ = (
+        "_answer", "_asking", "_chunked", "_collecting", "_connection", "_discarding", "_gateway", "_head", "_out",
+        "_parts", "_replied", "_request", "_size", "_sized", "_started", "_streams", "_task", "_tunnel", "_up",
+        "_up_ended", "_up_started", "_waits", "body_done", "exchange", "facts", "finished", "keep",
+    )  # fmt: skip
+
+    def __init__(self, connection: Connection, head: RequestHead) -> None:
+        self._connection = connection
+        gateway = self._gateway = connection.gateway
+        self._head = head
+        self._started = perf_counter()
+        self._up: UpstreamConnection | None = None
+        self._up_started = 0.0
+        self._up_ended = False
+        self._asking = False
+        self._task: asyncio.Task[None] | None = None
+        self._tunnel: Tunnel | None = None
+        # Bytes of a body that wait: the request's, to be read by rules or for a connection; later the answer's.
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._collecting = False  # the body that arrives now is kept for the rules
+        self._discarding = False  # what is still to come of the request's body is of no use
+        self._waits = False  # a rule of `after` waits for an effect
+        self._streams = False  # the upstream's body goes to the client as it comes
+        self._chunked = False
+        self._sized = 0
+        self._replied = False
+        self._answer: Response | None = None
+        self._request = b""
+        self._out: list[bytes] = []
+        self.body_done = head.length == 0
+        self.finished = False
+        self.keep = not head.close
+        origin = head.origin
+        self.facts = Facts(origin.ip, head.method, head.path if head.query is None else f"{head.path}?{head.query}")
+        request = Request(
+            head.method,
+            head.path,
+            head.query,
+            Headers(head.lines),
+            limits=gateway.limits,
+            scheme=origin.scheme,
+            host=origin.host,
+            ip=origin.ip,
+            ips=origin.ips,
+            version=head.version,
+        )
+        self.exchange: Exchange = run.begin(gateway.ruleset, request, clock=gateway.clock, entropy=gateway.entropy)
+
+    # The request
+
+    def start(self) -> None:
+        """Choose the rules and go on as far as the bytes at hand allow."""
+        head = self._head
+        exchange = self.exchange
+        try:
+            exchange.ruleset.choose(exchange)
+        except Unreadable as error:
+            self.refuse(error.status, error.cause)
+            return
+        except Exception as error:
+            self.refuse(500, f"the rules could not be chosen: {type(error).__name__}")
+            return
+        if head.path.startswith(_RESERVED) and (head.path[len(_RESERVED) :][:1] in ("", "/")):
+            self.refuse(404, "the path is reserved")
+            return
+        if run.needs_request(exchange) and head.declared:
+            limit = self._gateway.limits.body
+            if (head.length or 0) > limit or self._size > limit:
+                self.refuse(413, "the body is over the limit")
+                return
+            self._collecting = True
+            if self.body_done:
+                self._collected()
+            else:
+                self._connection.resume()
+                self._connection.timer.set(self._gateway.deadlines.body)
+                self._ask_for_body()
+            return
+        self._settle(run.before(exchange), Passage._forward)
+
+    def client_data(self, data: bytes) -> None:
+        """Take bytes of the request's body."""
+        size = len(data)
+        self.facts.received += size
+        if self._discarding:
+            self._size += size
+            if self._size > self._gateway.bounds.discard:
+                self.keep = False
+                self._connection.end()
+            return
+        up = self._up
+        if up is not None:
+            up.send(chunk(data) if self._head.chunked else data, last=False)
+            return
+        self._size += size
+        self._parts.append(data)
+        if self._collecting:
+            if self._size > self._gateway.limits.body:
+                self.refuse(413, "the body is over the limit")
+        elif self._size > _HELD:
+            self._connection.pause()
+
+    def client_end(self) -> None:
+        """Take the end of the request's body."""
+        self.body_done = True
+        if self._discarding:
+            return
+        up = self._up
+        if up is not None:
+            up.send(LAST_CHUNK if self._head.chunked else b"", last=True)
+        elif self._collecting and not self._replied:
+            self._collected()
+
+    def client_gone(self) -> None:
+        """Give up: the client hung up."""
+        if self.finished:
+            return
+        self.facts.hung_up = True
+        if self._tunnel is not None:
+            return
+        self._drop_upstream()
+        self._finish()
+
+    def client_full(self) -> None:
+        if self._up is not None and self._streams:
+            self._up.pause()
+
+    def client_drained(self) -> None:
+        if self._up is not None and self._streams:
+            self._up.resume()
+
+    def stalled(self) -> None:
+        """End an exchange whose client does not send its body in time."""
+        if not self._replied:
+            self.refuse(408, "the request's body did not arrive in time")
+        else:
+            self._cut("the request's body did not arrive in time")
+
+    def expire(self) -> None:
+        """End an exchange that took too long."""
+        if self._replied:
+            self._cut("the exchange took too long")
+        else:
+            self.refuse(408 if self._collecting and not self._up_started else 504, "the exchange took too long")
+
+    def break_off(self, error: Exception) -> None:
+        """Cut an exchange that met a fault of ours; the log gets the fault's type."""
+        self._cut(f"a fault of the proxy: {type(error).__name__}")
+
+    @property
+    def upgrades(self) -> bool:
+        return self._head.upgrade is not None
+
+    @property
+    def collects(self) -> bool:
+        return self._collecting
+
+    def _ask_for_body(self) -> None:
+        if self._head.expects and not self._size:
+            self._head.expects = False
+            self._connection.write(_CONTINUE)
+
+    def _collected(self) -> None:
+        self._connection.timer.clear()
+        self._collecting = False
+        parts, self._parts = self._parts, []
+        self._size = 0
+        self.exchange.request.content = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._settle(run.before(self.exchange), Passage._forward)
+
+    def _forward(self, answer: Response | None) -> None:
+        if answer is not None:
+            self._reply(answer)
+            return
+        head = self._head
+        content = self.exchange.request.content
+        if content is not None:
+            framing = b"Content-Length: %d" % len(content)
+            self._discarding = not self.body_done
+        elif head.chunked:
+            framing = b"Transfer-Encoding: chunked"
+        else:
+            framing = b"Content-Length: %d" % head.length if head.declared and head.length is not None else b""
+        if head.expects and content is None and not self._size:
+            # The upstream says whether it wants the body, the client hears it from there.
+            framing += b"\r\nExpect: 100-continue"
+        gateway = self._gateway
+        try:
+            self._request = write_request(
+                self.exchange.request,
+                base=gateway.upstream.base,
+                authority=gateway.authority,
+                via=gateway.via,
+                framing=framing,
+                upgrade=head.upgrade,
+            )
+        except Refusal as refusal:
+            self.refuse(refusal.status, refusal.cause)
+            return
+        self._asking = True
+        self._up_started = perf_counter()
+        gateway.pool.ask(self)
+
+    # Effects
+
+    def _settle(self, result: Response | Pending | None, then: Then) -> None:
+        if type(result) is Pending:
+            self._task = self._gateway.loop.create_task(self._perform(result, then))
+        else:
+            then(self, result)  # type: ignore[arg-type]
+
+    async def _perform(self, pending: Pending, then: Then) -> None:
+        while True:
+            begun = perf_counter()
+            failure: EffectFailed | None = None
+            value = None
+            try:
+                async with asyncio.timeout(pending.budget):
+                    value = await self._gateway.perform(pending.effect, self.exchange)
+            except TimeoutError:
+                failure = EffectFailed("the service did not answer in time", late=True)
+            except EffectFailed as error:
+                failure = error
+            except Exception as error:
+                failure = EffectFailed(f"the service failed: {type(error).__name__}")
+            spent = perf_counter() - begun
+            result = pending.resume(value, spent) if failure is None else pending.fail(failure, spent)
+            if type(result) is not Pending:
+                break
+            pending = result
+        self._task = None
+        if self.finished:
+            return
+        try:
+            then(self, result)  # type: ignore[arg-type]
+            self._flush()
+        except Exception as error:
+            self.break_off(error)
+
+    # The upstream
+
+    def upstream_ready(self, connection: UpstreamConnection) -> None:
+        self._asking = False
+        self._up = connection
+        head = self._head
+        request = self.exchange.request
+        connection.begin(self, request.method, head.upgrade)
+        data, self._request = self._request, b""
+        content = request.content
+        if content is not None:
+            connection.send(data + content, last=True)
+            return
+        parts, self._parts = self._parts, []
+        self._size = 0
+        last = self.body_done
+        if parts:
+            data += b"".join([chunk(part) for part in parts] if head.chunked else parts)
+        if head.chunked and last:
+            data += LAST_CHUNK
+        connection.send(data, last=last)
+        if not last:
+            self._connection.resume()
+
+    def upstream_interim(self, head: ResponseHead) -> None:
+        if head.status == 100 and self._head.expects and not self._replied:
+            self._head.expects = False
+            self._connection.write(_CONTINUE)
+
+    def upstream_head(self, head: ResponseHead) -> None:
+        self.facts.upstream = (perf_counter() - self._up_started) * 1000
+        status = head.status
+        exchange = self.exchange
+        response = Response(
+            status, Headers(head.lines, side="response"), limits=self._gateway.limits, reason=head.reason
+        )
+        if run.needs_response(exchange, status):
+            if head.length == 0:
+                if exchange.request.method != "HEAD" and status not in _BODYLESS:
+                    response.content = b""
+            else:
+                if (head.length or 0) > self._gateway.limits.body:
+                    self._fail(Refusal(502, "the answer's body is over the limit"))
+                    return
+                self._answer = response
+                self._collecting = True
+                return
+        self._chunked = head.length is None
+        self._sized = head.length or 0
+        self._after(response)
+
+    def _after(self, response: Response) -> None:
+        self._waits = True
+        self._settle(run.after(self.exchange, response), Passage._reply)
+        if self._waits and self._up is not None:
+            self._up.pause()
+
+    def upstream_data(self, data: bytes) -> None:
+        if self._streams:
+            self.facts.sent += len(data)
+            self._out.append(chunk(data) if self._chunked else data)
+            return
+        self._parts.append(data)
+        if self._collecting:
+            self._size += len(data)
+            if self._size > self._gateway.limits.body:
+                self._fail(Refusal(502, "the answer's body is over the limit"))
+
+    def upstream_end(self) -> None:
+        self.facts.upstream = (perf_counter() - self._up_started) * 1000
+        self._up_ended = True
+        self._up = None
+        if self._collecting:
+            self._collecting = False
+            response, self._answer = self._answer, None
+            if response is not None:
+                parts, self._parts = self._parts, []
+                response.content = parts[0] if len(parts) == 1 else b"".join(parts)
+                self._after(response)
+        elif self._streams:
+            self._end_stream()
+
+    def upstream_flush(self) -> None:
+        self._flush()
+
+    def upstream_failed(self, refusal: Refusal) -> None:
+        self._asking = False
+        self._up = None
+        self._fail(refusal)
+
+    def upstream_full(self) -> None:
+        if not self.body_done:
+            self._connection.pause()
+
+    def upstream_drained(self) -> None:
+        if not self.body_done:
+            self._connection.resume()
+
+    def _fail(self, refusal: Refusal) -> None:
+        if self._replied:
+            self._cut(refusal.cause)
+        else:
+            self.refuse(refusal.status, refusal.cause)
+
+    def _drop_upstream(self) -> None:
+        if self._asking:
+            self._asking = False
+            self._gateway.pool.forget(self)
+        up, self._up = self._up, None
+        if up is not None:
+            up.abort()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+
+    # The answer
+
+    def refuse(self, status: int, cause: str) -> None:
+        """Answer for the proxy itself; nothing more goes to the upstream, and the connection ends with the answer."""
+        if self.finished:
+            return
+        if self._replied:
+            self._cut(cause)
+            return
+        self._drop_upstream()
+        self._collecting = self._waits = False
+        self._answer = None
+        self._parts.clear()
+        self._out.clear()
+        self.facts.error = cause
+        if status < 500:
+            self.keep = False
+        then = Passage._reply_unavailable if status == 503 else Passage._reply
+        self._settle(run.refuse(self.exchange, status, cause), then)
+        self._flush()
+
+    def _reply_unavailable(self, response: Response | None) -> None:
+        if response is not None and response.status == 503:
+            response.headers.set(b"Retry-After", b"1")
+        self._reply(response)
+
+    def _reply(self, response: Response | None) -> None:
+        """Write the answer: whole when there is nothing more to come, else its head."""
+        self._waits = False
+        if response is None or self.finished:
+            return
+        self._replied = True
+        upstreams = response.origin == "upstream" and response.content is None
+        streams = upstreams and (self._up is not None or self._up_ended) and (self._chunked or self._sized > 0)
+        if response.status == 101:
+            self._switch(response)
+            return
+        if not streams and self._up is not None:
+            self._leave_upstream()
+        self._must_close()
+        bodyless = self._head.method == "HEAD" or response.status in _BODYLESS
+        content = b"" if bodyless or response.content is None else response.content
+        if streams:
+            framing = self._stream_framing()
+        elif bodyless:
+            framing = self._bodyless_framing(response)
+        else:
+            framing = b"Content-Length: %d" % len(content)
+        try:
+            data = write_response(response, framing=framing, connection=self._connection_line())
+        except Refusal as refusal:
+            self._unsendable(refusal)
+            return
+        self.facts.status = response.status
+        self._out.append(data)
+        if streams:
+            self._begin_stream()
+        else:
+            if content:
+                self.facts.sent += len(content)
+                self._out.append(content)
+            self._complete()
+
+    def _unsendable(self, refusal: Refusal) -> None:
+        """Answer for a rule that made a header which cannot be sent; its answer is not to be trusted at all."""
+        self._drop_upstream()
+        self.facts.error = refusal.cause
+        response = self._gateway.refusal(refusal.status)
+        self.facts.status = response.status
+        self.keep = False
+        content = response.content or b""
+        framing = b"Content-Length: %d" % len(content)
+        self._out = [write_response(response, framing=framing, connection=b"Connection: close"), content]
+        self._complete()
+
+    def _leave_upstream(self) -> None:
+        up, self._up = self._up, None
+        self._parts.clear()
+        if up is not None:
+            up.abandon()
+
+    def _must_close(self) -> None:
+        """Decide whether the client's connection outlives this answer."""
+        connection = self._connection
+        if self._gateway.draining or (connection.ended and not connection.more) or self._head.upgrade is not None:
+            self.keep = False
+        if not self.body_done:
+            rest = self._head.length
+            if self._up is not None or self._head.expects or rest is None or rest > self._gateway.bounds.discard:
+                self.keep = False
+            else:
+                self._discarding = True
+
+    def _connection_line(self) -> bytes:
+        if not self.keep:
+            return b"Connection: close"
+        return b"Connection: keep-alive" if self._head.version == (1, 0) else b""
+
+    def _stream_framing(self) -> bytes:
+        if not self._chunked:
+            return b"Content-Length: %d" % self._sized
+        if self._head.version == (1, 0):
+            # The end of the connection is the end of the body.
+            self._chunked = False
+            self.keep = False
+            return b""
+        return b"Transfer-Encoding: chunked"
+
+    def _bodyless_framing(self, response: Response) -> bytes:
+        if response.status in _WITHOUT_LENGTH:
+            return b""
+        if response.content is not None and response.status != 304:
+            return b"Content-Length: %d" % len(response.content)
+        length = response.headers.get(b"content-length")
+        # An edited answer to a GET would have another length than the one the upstream told.
+        if length is None or not length.isdigit() or run.needs_response(self.exchange, self.exchange.status):
+            return b""
+        return b"Content-Length: " + length
+
+    def _begin_stream(self) -> None:
+        self._streams = True
+        parts, self._parts = self._parts, []
+        for part in parts:
+            self.upstream_data(part)
+        if self._up_ended:
+            self._end_stream()
+        elif self._up is not None:
+            self._up.resume()
+
+    def _end_stream(self) -> None:
+        if self._chunked:
+            self._out.append(LAST_CHUNK)
+        self._streams = False
+        self._complete()
+
+    def _flush(self) -> None:
+        if self._out:
+            out, self._out = self._out, []
+            self._connection.write(out[0] if len(out) == 1 else b"".join(out))
+
+    def _complete(self) -> None:
+        """End the exchange: the answer is written as a whole."""
+        self._flush()
+        self._finish()
+        self._connection.answered(self)
+
+    def _finish(self) -> None:
+        if self.finished:
+            return
+        self.finished = True
+        self.facts.total = (perf_counter() - self._started) * 1000
+        self._gateway.record(self.exchange, self.facts)
+
+    def _cut(self, cause: str) -> None:
+        """Cut the client off: the answer that began cannot be completed, and must not look complete."""
+        self.facts.error = cause
+        self._drop_upstream()
+        self._finish()
+        self._connection.abort()
+
+    # A tunnel
+
+    def _switch(self, response: Response) -> None:
+        up = self._up
+        protocol = self._head.upgrade
+        if up is None or protocol is None or response.origin != "upstream":
+            self._replied = False
+            self.refuse(502, "protocols cannot be switched")
+            return
+        line = b"Connection: Upgrade\r\nUpgrade: " + protocol
+        try:
+            data = write_response(response, framing=b"", connection=line)
+        except Refusal as refusal:
+            self._unsendable(refusal)
+            return
+        self.facts.status = 101
+        self._up = None
+        self._connection.write(data)
+        gateway = self._gateway
+        self._tunnel = tunnel = Tunnel(
+            self._connection.transport,
+            up.transport,
+            wheel=gateway.wheel,
+            seconds=gateway.deadlines.tunnel,
+            over=self._tunnel_over,
+        )
+        self._connection.open_tunnel(tunnel)
+        up.open_tunnel(tunnel)
+
+    def _tunnel_over(self) -> None:
+        tunnel = self._tunnel
+        if tunnel is not None:
+            self.facts.received += tunnel.received
+            self.facts.sent += tunnel.sent
+        self._finish()

@@ -1,0 +1,347 @@
+"""Raw ends for the data plane: an upstream that records every byte and says what it is told to, and a client likewise."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import uvloop
+
+from proxy.edge.gateway import Facts, Gateway, Perform, perform_nothing
+from proxy.edge.options import Bounds, Deadlines, Trust, Upstream
+from proxy.engine.exchange import Exchange
+from proxy.engine.message import Limits
+from proxy.engine.ruleset import Rule, Ruleset
+
+PATIENCE = 10.0
+LOOPBACK = "127.0.0.1"
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run on uvloop; a module with `BOTH_LOOPS = True` runs on asyncio's loop too, which serves where uvloop is missing."""
+    module = getattr(item, "module", None)
+    if getattr(module, "BOTH_LOOPS", False):
+        return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@dataclass
+class Message:
+    """A message as it was on the wire: first line, header lines, body with its framing undone."""
+
+    line: bytes
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+    head: bytes
+    interim: list[bytes] = field(default_factory=list)
+
+    @property
+    def status(self) -> int:
+        return int(self.line.split()[1])
+
+    @property
+    def target(self) -> bytes:
+        return self.line.split()[1]
+
+    @property
+    def method(self) -> bytes:
+        return self.line.split()[0]
+
+    def all(self, name: str) -> list[bytes]:
+        return [value for key, value in self.headers if key.lower() == name.lower().encode()]
+
+    def get(self, name: str) -> bytes | None:
+        found = self.all(name)
+        return found[0] if found else None
+
+
+class Wire:
+    """One end of a TCP connection, in bytes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.received = b""
+
+    @classmethod
+    async def open(cls, port: int, **more: Any) -> Wire:
+        return cls(*await asyncio.open_connection(LOOPBACK, port, limit=1 << 24, **more))
+
+    async def send(self, *parts: bytes) -> None:
+        for part in parts:
+            self.writer.write(part)
+            await self.writer.drain()
+
+    async def drip(self, data: bytes) -> None:
+        """Send byte by byte, each in a segment of its own as far as the loop allows."""
+        for at in range(len(data)):
+            self.writer.write(data[at : at + 1])
+            await asyncio.sleep(0)
+
+    async def until(self, mark: bytes) -> bytes:
+        data = await asyncio.wait_for(self.reader.readuntil(mark), PATIENCE)
+        self.received += data
+        return data
+
+    async def exactly(self, size: int) -> bytes:
+        data = await asyncio.wait_for(self.reader.readexactly(size), PATIENCE)
+        self.received += data
+        return data
+
+    async def rest(self) -> bytes:
+        """Read to the end of the connection; a reset counts as the end."""
+        parts = []
+        with contextlib.suppress(ConnectionError):
+            while part := await asyncio.wait_for(self.reader.read(1 << 20), PATIENCE):
+                parts.append(part)
+        data = b"".join(parts)
+        self.received += data
+        return data
+
+    async def message(self, *, bodyless: bool = False, interim: bool = False) -> Message:
+        """Read one message; `bodyless` for the answer to a HEAD, `interim` to return interim answers like others."""
+        skipped: list[bytes] = []
+        while True:
+            head = await self.until(b"\r\n\r\n")
+            line, *lines = head[:-4].split(b"\r\n")
+            headers = [(name, value.strip()) for name, _, value in (one.partition(b":") for one in lines)]
+            message = Message(line, headers, b"", head, skipped)
+            answer = line.startswith(b"HTTP/")
+            if answer and message.status < 200 and message.status != 101 and not interim:
+                skipped.append(head)
+                continue
+            break
+        if bodyless or (answer and (message.status < 200 or message.status in (204, 304))):
+            return message
+        if message.get("transfer-encoding") == b"chunked":
+            message.body = await self._chunks()
+        elif (length := message.get("content-length")) is not None:
+            message.body = await self.exactly(int(length))
+        elif answer:
+            message.body = await self.rest()
+        return message
+
+    async def _chunks(self) -> bytes:
+        parts = []
+        while size := int((await self.until(b"\r\n")).split(b";")[0], 16):
+            parts.append(await self.exactly(size))
+            assert await self.exactly(2) == b"\r\n"
+        while await self.until(b"\r\n") != b"\r\n":
+            pass
+        return b"".join(parts)
+
+    def end(self) -> None:
+        """Send nothing more, go on reading."""
+        self.writer.write_eof()
+
+    def reset(self) -> None:
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+    async def close(self) -> None:
+        self.writer.close()
+        with contextlib.suppress(OSError):
+            await self.writer.wait_closed()
+
+
+Answering = Callable[[Wire, int], Awaitable[None]]
+
+
+def ok(body: bytes = b"ok", *headers: str, status: str = "200 OK") -> bytes:
+    """Write an answer with a Content-Length."""
+    lines = "".join(f"{line}\r\n" for line in headers)
+    return f"HTTP/1.1 {status}\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
+
+
+class RecordingUpstream:
+    """Accepts connections and lets `answering(wire, number)` do what it likes with each; keeps all bytes and messages.
+
+    Without `answering` every request gets `answer`.
+    """
+
+    def __init__(self) -> None:
+        self.answer = ok()
+        self.answering: Answering | None = None
+        self.wires: list[Wire] = []
+        self.messages: list[Message] = []
+        self.faults: list[BaseException] = []
+        self.port = 0
+        self._number = itertools.count()
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._accept, LOOPBACK, 0, limit=1 << 24)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        wire = Wire(reader, writer)
+        self.wires.append(wire)
+        try:
+            if self.answering is not None:
+                await self.answering(wire, next(self._number))
+            else:
+                await self.serve(wire)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        except BaseException as error:
+            self.faults.append(error)
+        finally:
+            writer.close()
+            self._tasks.discard(task)
+
+    async def serve(self, wire: Wire) -> None:
+        while True:
+            message = await self.take(wire)
+            await wire.send(
+                self.answer if message.method != b"HEAD" else self.answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+            )
+
+    async def take(self, wire: Wire) -> Message:
+        """Read one request and keep it."""
+        message = await self._patient(wire)
+        self.messages.append(message)
+        return message
+
+    async def _patient(self, wire: Wire) -> Message:
+        # A kept connection may wait for its next request as long as the test runs.
+        if wire.reader.at_eof():
+            raise ConnectionResetError
+        return await wire.message()
+
+    @property
+    def bytes(self) -> bytes:
+        return b"".join(wire.received for wire in self.wires)
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        assert not self.faults, self.faults
+
+
+@dataclass
+class Proxied:
+    """A gateway that listens, and the upstream behind it."""
+
+    gateway: Gateway
+    upstream: RecordingUpstream
+    port: int
+    records: list[tuple[Exchange | None, Facts]]
+    server: asyncio.Server
+    recorded: asyncio.Condition
+
+    def __post_init__(self) -> None:
+        self.clients: list[Wire] = []
+
+    async def client(self) -> Wire:
+        wire = await Wire.open(self.port)
+        self.clients.append(wire)
+        return wire
+
+    async def ask(self, *data: bytes, bodyless: bool = False) -> Message:
+        """Send bytes on a new connection and read one answer."""
+        wire = await self.client()
+        await wire.send(*data)
+        return await wire.message(bodyless=bodyless)
+
+    async def record(self, count: int = 1) -> Facts:
+        """Wait until that many exchanges were recorded; gives the last one's facts."""
+        async with self.recorded:
+            await asyncio.wait_for(self.recorded.wait_for(lambda: len(self.records) >= count), PATIENCE)
+        return self.records[count - 1][1]
+
+
+Start = Callable[..., Awaitable[Proxied]]
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[RecordingUpstream]:
+    recording = RecordingUpstream()
+    await recording.start()
+    yield recording
+    await recording.stop()
+
+
+@pytest.fixture
+async def start(upstream: RecordingUpstream) -> AsyncIterator[Start]:
+    """Start gateways: `start(*rules, bounds=…, deadlines=…, trust=…, limits=…, perform=…, dialect=…, **upstream options)`."""
+    begun: list[Proxied] = []
+
+    async def begin(
+        *rules: Rule,
+        bounds: Bounds | None = None,
+        deadlines: Deadlines | None = None,
+        trust: Trust | None = None,
+        limits: Limits | None = None,
+        perform: Perform = perform_nothing,
+        dialect: str = "problem",
+        **more: Any,
+    ) -> Proxied:
+        for position, rule in enumerate(rules):
+            rule.position = position
+        loop = asyncio.get_running_loop()
+        records: list[tuple[Exchange | None, Facts]] = []
+        recorded = asyncio.Condition()
+        waking: set[asyncio.Task[None]] = set()
+
+        async def wake() -> None:
+            async with recorded:
+                recorded.notify_all()
+
+        def record(exchange: Exchange | None, facts: Facts) -> None:
+            records.append((exchange, facts))
+            task = loop.create_task(wake())
+            waking.add(task)
+            task.add_done_callback(waking.discard)
+
+        options = {"host": LOOPBACK, "port": upstream.port, "authority": "auth.internal:8443", **more}
+        gateway = Gateway(
+            Ruleset(rules, dialect=dialect),
+            Upstream(**options),
+            loop=loop,
+            clock=lambda: 1_767_225_600.0,
+            entropy=os.urandom,
+            record=record,
+            perform=perform,
+            limits=limits,
+            bounds=bounds,
+            deadlines=deadlines,
+            trust=trust,
+        )
+        server = await loop.create_server(gateway.connect, LOOPBACK, 0)
+        proxied = Proxied(gateway, upstream, server.sockets[0].getsockname()[1], records, server, recorded)
+        begun.append(proxied)
+        return proxied
+
+    yield begin
+    for proxied in begun:
+        for wire in proxied.clients:
+            wire.writer.transport.abort()
+        proxied.server.close()
+        proxied.gateway.close()
+        await proxied.server.wait_closed()
+
+
+@pytest.fixture
+def noisy_loop() -> Iterator[list[dict[str, Any]]]:
+    """Collect what the event loop would only log: an exception in a callback or a task."""
+    seen: list[dict[str, Any]] = []
+    yield seen
+    assert not seen
