@@ -15,7 +15,7 @@ from .findings import Checked, Checking, Read
 from .functions import FunctionTable
 from .places import Places
 from .signatures import Signatures
-from .types import BOOL, DYN, INT, STRING, UNDECIDED, Type, is_open, join, list_of, map_of, optional_of
+from .types import BOOL, DYN, INT, STRING, UNDECIDED, Type, is_open, join, list_of, map_of, optional_of, with_article
 
 _KEYS = frozenset({"string", "int", "uint", "bool"})
 
@@ -68,7 +68,9 @@ class _Checker(Checking):
     def condition(self, node: n.Node, where: str) -> None:
         type = self.value(node)
         if not is_open(type) and type != BOOL:
-            self.problem("wrong-type", f"{where} is a condition, and this is a {type}", node.start, node.end)
+            self.problem(
+                "wrong-type", f"{where} is a condition, and this is {with_article(type)}", node.start, node.end
+            )
 
     def logic(self, node: n.Logic) -> None:
         for term in node.terms:
@@ -96,7 +98,7 @@ class _Checker(Checking):
         for (key, value), optional in zip(node.entries, node.optional, strict=True):
             type = self.value(key)
             if not is_open(type) and type.name not in _KEYS:
-                text = f"a map's key is a string, int, uint or bool, not a {type}"
+                text = f"a map's key is a string, int, uint or bool, not {with_article(type)}"
                 self.problem("wrong-type", text, key.start, key.end)
             elif isinstance(key, n.Constant):
                 known = (isinstance(key.value, bool), key.value)
@@ -115,7 +117,9 @@ class _Checker(Checking):
         if not optional or is_open(type):
             return type
         if type.name != "optional_type":
-            self.problem("wrong-type", f"what is marked with `?` is an optional, not a {type}", node.start, node.end)
+            self.problem(
+                "wrong-type", f"what is marked with `?` is an optional, not {with_article(type)}", node.start, node.end
+            )
             return DYN
         return type.parameters[0]
 
@@ -160,7 +164,7 @@ class _Checker(Checking):
         if range.name == "map":
             return list(range.parameters) if two else [range.parameters[0]]
         if not is_open(range):
-            text = f"{node.kind}() walks a list or a map, not a {range}"
+            text = f"{node.kind}() walks a list or a map, not {with_article(range)}"
             self.problem("wrong-type", text, node.range.start, node.range.end)
         return [DYN, DYN] if two else [DYN]
 
@@ -181,14 +185,22 @@ class _Checker(Checking):
         else:
             inner = DYN
             if not is_open(target):
-                self.problem("wrong-type", f"an optional is wanted, not a {target}", node.target.start, node.target.end)
+                self.problem(
+                    "wrong-type",
+                    f"an optional is wanted, not {with_article(target)}",
+                    node.target.start,
+                    node.target.end,
+                )
         node.local = self.declare(node.name, inner)
         body = self.value(node.body)
         self.forget(node.local)
         if node.flat:
             if not is_open(body) and body.name != "optional_type":
                 self.problem(
-                    "wrong-type", f"optFlatMap() gives an optional, not a {body}", node.body.start, node.body.end
+                    "wrong-type",
+                    f"optFlatMap() gives an optional, not {with_article(body)}",
+                    node.body.start,
+                    node.body.end,
                 )
             node.type = body
         else:

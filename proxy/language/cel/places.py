@@ -9,7 +9,7 @@ from ...engine.errors import ABSORBED, EvaluationError
 from ..problems import nearest
 from . import nodes as n
 from .findings import Checking
-from .types import BOOL, DENOTED, DYN, INT, STRING, TYPE, UINT, Type, is_open, may_equal, optional_of
+from .types import BOOL, DENOTED, DYN, INT, STRING, TYPE, UINT, Type, is_open, may_equal, optional_of, with_article
 
 
 class Places:
@@ -93,7 +93,9 @@ class Places:
             return optional_of(DYN) if node.optional or type is not inner else DYN
         if inner.name != "map":
             start = node.start if node.tested else node.name_start
-            self.checking.problem("wrong-type", f"a {inner} has no members, so no {node.name!r}", start, node.end)
+            self.checking.problem(
+                "wrong-type", f"{with_article(inner)} has no members, so no {node.name!r}", start, node.end
+            )
             return DYN
         key, value = inner.parameters
         if not may_equal(key, STRING):
@@ -195,6 +197,8 @@ class Places:
                 text = f"the keys of this map are of type {inner.parameters[0]}, not {key}"
                 self.checking.problem("wrong-type", text, node.index.start, node.index.end)
         else:
-            self.checking.problem("wrong-type", f"a {inner} has no items", node.operand.start, node.operand.end)
+            self.checking.problem(
+                "wrong-type", f"{with_article(inner)} has no items", node.operand.start, node.operand.end
+            )
             return DYN
         return optional_of(found) if optional else found

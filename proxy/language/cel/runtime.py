@@ -8,7 +8,7 @@ from typing import Any
 from ...engine.errors import EvaluationError
 from .environment import Function
 from .functions.cost import Budget
-from .types import LIST, MAP, Type, is_open
+from .types import LIST, MAP, Type, is_open, with_article
 from .values import INT_MAX, INT_MIN, NONE, Maybe, UInt, contains, equal, has_key, no_overload, type_of
 
 
@@ -16,7 +16,7 @@ def as_bool(value: Any) -> bool:
     """Return a term of a condition; raise EvaluationError for anything but a boolean."""
     if value is True or value is False:
         return bool(value)
-    raise EvaluationError(f"a condition is a {type_of(value)}, not a bool")
+    raise EvaluationError(f"a condition is {with_article(type_of(value))}, not a bool")
 
 
 def checked(value: Any) -> Any:
@@ -35,7 +35,7 @@ def select(value: Any, name: str) -> Any:
             raise EvaluationError(f"no such key: {name!r}") from None
     if type(value) is Maybe:
         return select_optional(value, name)
-    raise EvaluationError(f"a {type_of(value)} has no member {name!r}")
+    raise EvaluationError(f"{with_article(type_of(value))} has no member {name!r}")
 
 
 def select_optional(value: Any, name: str) -> Maybe:
@@ -46,7 +46,7 @@ def select_optional(value: Any, name: str) -> Maybe:
         value = value.value
     if isinstance(value, Mapping):
         return Maybe(checked(value[name])) if name in value else NONE
-    raise EvaluationError(f"no such key: {name!r} in a {type_of(value)}")
+    raise EvaluationError(f"no such key: {name!r} in {with_article(type_of(value))}")
 
 
 def has_member(value: Any, name: str) -> bool:
@@ -54,7 +54,7 @@ def has_member(value: Any, name: str) -> bool:
         return name in value
     if type(value) is Maybe:
         return value.present and select_optional(value, name).present
-    raise EvaluationError(f"a {type_of(value)} has no member {name!r}")
+    raise EvaluationError(f"{with_article(type_of(value))} has no member {name!r}")
 
 
 def _position(index: Any, length: int) -> int | None:
@@ -65,7 +65,7 @@ def _position(index: Any, length: int) -> int | None:
             raise EvaluationError("a list's index is a whole number")
         index = int(index)
     elif kind is not int and kind is not UInt:
-        raise EvaluationError(f"a list's index is an int, not a {type_of(index)}")
+        raise EvaluationError(f"a list's index is an int, not {with_article(type_of(index))}")
     return int(index) if 0 <= index < length else None
 
 
@@ -79,10 +79,10 @@ def index(value: Any, at: Any) -> Any:
     if isinstance(value, Mapping):
         if has_key(value, at):
             return checked(value[at])
-        raise EvaluationError(f"no such key in a map (looked up by a {type_of(at)})")
+        raise EvaluationError(f"no such key in a map (looked up by {with_article(type_of(at))})")
     if type(value) is Maybe:
         return index_optional(value, at)
-    raise EvaluationError(f"a {type_of(value)} has no items")
+    raise EvaluationError(f"{with_article(type_of(value))} has no items")
 
 
 def index_optional(value: Any, at: Any) -> Maybe:
@@ -96,7 +96,7 @@ def index_optional(value: Any, at: Any) -> Maybe:
         return NONE if position is None else Maybe(checked(value[position]))
     if isinstance(value, Mapping):
         return Maybe(checked(value[at])) if has_key(value, at) else NONE
-    raise EvaluationError(f"a {type_of(value)} has no items")
+    raise EvaluationError(f"{with_article(type_of(value))} has no items")
 
 
 def items(value: Any, budget: Budget, weight: int) -> Iterable[Any]:
@@ -104,7 +104,7 @@ def items(value: Any, budget: Budget, weight: int) -> Iterable[Any]:
     if isinstance(value, list | Mapping):
         budget.take(len(value) * weight + 1)
         return value
-    raise EvaluationError(f"a macro walks a list or a map, not a {type_of(value)}")
+    raise EvaluationError(f"a macro walks a list or a map, not {with_article(type_of(value))}")
 
 
 def pairs(value: Any, budget: Budget, weight: int) -> Iterable[tuple[Any, Any]]:
@@ -115,14 +115,14 @@ def pairs(value: Any, budget: Budget, weight: int) -> Iterable[tuple[Any, Any]]:
     if isinstance(value, Mapping):
         budget.take(len(value) * weight + 1)
         return value.items()
-    raise EvaluationError(f"a macro walks a list or a map, not a {type_of(value)}")
+    raise EvaluationError(f"a macro walks a list or a map, not {with_article(type_of(value))}")
 
 
 def optional(value: Any) -> Maybe:
     """Return an optional; raise EvaluationError for anything else."""
     if type(value) is Maybe:
         return value
-    raise EvaluationError(f"an optional is wanted, not a {type_of(value)}")
+    raise EvaluationError(f"an optional is wanted, not {with_article(type_of(value))}")
 
 
 def failed(error: Exception) -> EvaluationError:

@@ -10,7 +10,7 @@ from .findings import Checking
 from .patterns import compile_pattern
 from .places import Places
 from .runtime import guarded
-from .types import DYN, STRING, Type, is_open, match, may_equal, substitute
+from .types import DYN, STRING, Type, is_open, match, may_equal, substitute, with_article
 
 # Operators and functions that have a value for any arguments of their types.
 _NEVER_FAIL = frozenset(
@@ -111,7 +111,7 @@ class Signatures:
 
     def comparison(self, node: n.Call, one: Type, other: Type) -> None:
         if not may_equal(one, other):
-            text = f"a {one} and a {other} are never equal"
+            text = f"{with_article(one)} and {with_article(other)} are never equal"
             self.checking.problem("wrong-type", text, node.start, node.end)
 
     def resolve(self, node: n.Call, function: Function, types: list[Type]) -> bool:
@@ -145,7 +145,7 @@ class Signatures:
         if not name[0].isalpha():
             text = f"`{name}` does not take {' and '.join(map(str, types))}"
         elif node.target is not None:
-            text = f"a {types[0]} has no {name}({given})"
+            text = f"{with_article(types[0])} has no {name}({given})"
         else:
             text = f"{name} does not take ({given})"
         if name[0].isalpha():

@@ -55,6 +55,10 @@ DENOTED: dict[str, Type] = {
 }
 
 
+def with_article(type: Type) -> str:
+    return f"{'an' if str(type)[0] in 'aio' else 'a'} {type}"
+
+
 def list_of(item: Type) -> Type:
     return Type("list", (item,))
 

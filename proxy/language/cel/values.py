@@ -29,6 +29,7 @@ from .types import (
     TYPE,
     UINT,
     Type,
+    with_article,
 )
 
 INT_MIN, INT_MAX, UINT_MAX = -(2**63), 2**63 - 1, 2**64 - 1
@@ -222,7 +223,7 @@ def make_map(pairs: list[tuple[Any, Any]]) -> Mapping[Any, Any]:
     flags = 0
     for key, value in pairs:
         if type(key) not in (str, int, UInt, bool):
-            raise EvaluationError(f"a map's key is a string, int, uint or bool, not a {type_of(key)}")
+            raise EvaluationError(f"a map's key is a string, int, uint or bool, not {with_article(type_of(key))}")
         flags += type(key) is bool
         made[key] = value
     if not flags:
@@ -308,7 +309,7 @@ def to_json(value: Any) -> Any:
         return str(value)
     if kind is Maybe and value.present:
         return to_json(value.value)
-    raise EvaluationError(f"a {type_of(value)} cannot be written as JSON")
+    raise EvaluationError(f"{with_article(type_of(value))} cannot be written as JSON")
 
 
 def _json_key(key: Any) -> str:

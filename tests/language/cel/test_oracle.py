@@ -1,8 +1,8 @@
 """Our expressions against Google's own implementation, on expressions that nobody thought of.
 
-Left out, as decided: optional syntax and repeated keys in a map literal; and int() of a bool, which the specification does
-not have. Two kinds are made: typed ones, which must pass
-both checkers, and ones of dyn values, where everything is decided when it runs.
+Left out, as decided: optional syntax and repeated keys in a map literal; and int() of a bool, which the specification
+does not have. Two kinds are made: typed ones, which must pass both checkers, and ones of dyn values, where everything
+is decided when it runs.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ TYPED = {
 UNTYPED = ("u", "v", "w")
 
 _ORACLE_TYPES = {
-    "int": cel.Type.INT, "double": cel.Type.DOUBLE, "string": cel.Type.STRING, "bool": cel.Type.BOOL, "dyn": cel.Type.DYN,
+    "int": cel.Type.INT, "double": cel.Type.DOUBLE, "string": cel.Type.STRING, "bool": cel.Type.BOOL,
+    "dyn": cel.Type.DYN,
 }  # fmt: skip
 
 
@@ -102,10 +103,13 @@ def _literal(value: Any) -> str:
 FORMS: dict[str, tuple[str, ...]] = {
     "int": (
         "({int} + {int})", "({int} - {int})", "({int} * {int})", "({int} / {int})", "({int} % {int})", "(-{int})",
-        "size({string})", "size({ints})", "{ints}[{int}]", "({bool} ? {int} : {int})", "m[{string}]", "m.a", "int({double})",
+        "size({string})", "size({ints})", "{ints}[{int}]", "({bool} ? {int} : {int})", "m[{string}]",
+        "m.a", "int({double})",
         "int({string})", "{string}.indexOf({string})", "size({texts})", "m.size()",
     ),
-    "double": ("({double} + {double})", "({double} * {double})", "({double} / {double})", "double({int})", "(-{double})"),
+    "double": (
+        "({double} + {double})", "({double} * {double})", "({double} / {double})", "double({int})", "(-{double})",
+    ),
     "string": (
         "({string} + {string})", "({bool} ? {string} : {string})", "string({int})", "{texts}[{int}]", "string({bool})",
         "{string}.substring({int})", "{string}.lowerAscii()", "{string}.upperAscii()", "{string}.trim()",
@@ -126,7 +130,10 @@ FORMS: dict[str, tuple[str, ...]] = {
         "[{int}, {int}]", "({ints} + {ints})", "{ints}.filter(e, e > {int})", "{ints}.map(e, e + {int})",
         "{ints}.map(e, e > {int}, e * 2)", "{texts}.map(e, size(e))",
     ),
-    "texts": ("[{string}]", "m.map(k, 'x')", "{string}.split({string})", "({texts} + {texts})", "{texts}.filter(e, e != {string})"),
+    "texts": (
+        "[{string}]", "m.map(k, 'x')", "{string}.split({string})", "({texts} + {texts})",
+        "{texts}.filter(e, e != {string})",
+    ),
 }  # fmt: skip
 LEAVES: dict[str, st.SearchStrategy[str]] = {
     "int": st.one_of(_ints.map(_literal), st.sampled_from(["i", "j"])),
@@ -223,7 +230,7 @@ _bounded = settings(
 
 
 @_bounded
-@given(source=st.sampled_from(sorted(FORMS)).flatmap(lambda type: _typed(type, 3)), bindings=_bindings)
+@given(source=st.sampled_from(sorted(FORMS)).flatmap(lambda kind: _typed(kind, 3)), bindings=_bindings)
 def test_typed_expressions_give_what_the_oracle_gives(source: str, bindings: dict[str, Any]) -> None:
     assert _ours(source, bindings) == _theirs(source, bindings)
 
