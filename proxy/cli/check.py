@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,10 @@ def check(rules: tuple[Path, ...], secrets: Path | None = None) -> Report:
 
 
 def _secrets(folder: Path | None) -> Callable[[str], str | None]:
-    from ..services.secrets import Secrets
+    def get(name: str) -> str | None:
+        # Most rules name no secret.
+        from ..services.secrets import Secrets
 
-    return Secrets(folder).get
+        return Secrets(str(folder) if folder is not None else None, os.environ).get(name)
+
+    return get

@@ -25,7 +25,7 @@ from .lint import warn
 from .match import MatchError, compile_path, compile_predicate, compile_statuses
 from .packs import Vocabulary
 from .problems import Problems, nearest
-from .validation import explain_validation
+from .validation import explain_validation, salvage
 
 __all__ = ["Built", "Options", "build"]
 
@@ -145,7 +145,11 @@ def _draft(
         rule = model.Rule.model_validate(file.rules[index])
     except ValidationError as error:
         explain_validation(error, model.Rule, document, loc, problems)
-        return None
+        # The rest of the rule has its own problems to tell.
+        salvaged = salvage(error, model.Rule, file.rules[index], {"name": f"unnamed-{position}-{index}"})
+        if salvaged is None:
+            return None
+        rule = salvaged
     scope = RuleScope(
         name=rule.name,
         document=document,

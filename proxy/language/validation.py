@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, RootModel, ValidationError
 
@@ -17,6 +17,7 @@ from .document import Document
 from .problems import Problems, nearest
 
 Loc = tuple[str | int, ...]
+T = TypeVar("T", bound=BaseModel)
 
 _KINDS = {
     "string_type": "text",
@@ -70,6 +71,37 @@ def explain_validation(
     report = _Report(model, document, base, problems)
     for union, findings in _without_typos(_resolve(found), model):
         report.add(union, findings)
+
+
+def salvage(error: ValidationError, model: type[T], data: Any, stand_ins: Mapping[str, Any]) -> T | None:
+    """Validate a map without the parts that were found wrong, so that the rest is checked in the same run.
+
+    `stand_ins` are taken for keys of the map that are then missing. None when too little is left.
+    """
+    if not isinstance(data, dict):
+        return None
+    kept = dict(data)
+    for one in error.errors(include_url=False, include_input=False):
+        place = _locate(data, one).place
+        if one["type"] == "missing":
+            place = place[:-1]
+        kept = _without(kept, place)
+    try:
+        return model.model_validate({**stand_ins, **kept})
+    except ValidationError:
+        return None
+
+
+def _without(data: dict[str, Any], place: Loc) -> dict[str, Any]:
+    """Leave out what stands at a place. Of a list all goes: the places of later items would not be theirs."""
+    if not place or place[0] not in data:
+        return data
+    name = str(place[0])
+    rest = {key: value for key, value in data.items() if key != name}
+    inner = data[name]
+    if len(place) == 1 or not isinstance(inner, dict):
+        return rest
+    return {**rest, name: _without(inner, place[1:])}
 
 
 def _locate(data: Any, error: Any) -> _Finding:

@@ -13,7 +13,7 @@ from proxy.language.actions import ACTIONS
 from proxy.language.document import Source, load
 from proxy.language.model import Pack, Rule, RuleFile
 from proxy.language.problems import CODES, Problem, Problems
-from proxy.language.validation import explain_validation
+from proxy.language.validation import explain_validation, salvage
 
 
 def explained(model: type[BaseModel], text: str, base: tuple[str | int, ...] = ()) -> list[Problem]:
@@ -132,3 +132,29 @@ def test_no_action_speaks_in_the_words_of_its_parser(action: str, given: str) ->
         assert problem.code in CODES
         assert not re.search(r"[Ii]nput|validation|dict|pydantic|_type|parsing|instance", problem.text), problem.text
         assert (problem.line, problem.column) >= (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("name: x\nmode: shdow\nfraction: 0.5", {"name": "x", "fraction": 0.5}),
+        ("nme: x\nbefore: [{end: true}]", {"name": "stand-in", "before": [{"end": True}]}),
+        ("name: x\nmatch: {pth: /, method: GET}", {"name": "x", "match": {"method": ["GET"]}}),
+        ("name: x\nmatch: 5\nbefore: [5, {}]", {"name": "x"}),
+        ("name: x\nmatch: {headers: {a: {regx: b}, c: d}}", {"name": "x", "match": {"headers": {"c": "d"}}}),
+    ],
+)
+def test_what_is_right_in_a_rule_is_kept(text: str, kept: dict[str, Any]) -> None:
+    document = load(Source("f.yaml", text), Problems())
+    assert document is not None
+    with pytest.raises(ValidationError) as caught:
+        Rule.model_validate(document.data)
+    found = salvage(caught.value, Rule, document.data, {"name": "stand-in"})
+    assert found is not None
+    assert found.model_dump(exclude_defaults=True) == kept
+
+
+def test_of_what_is_no_map_nothing_is_kept() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Rule.model_validate([])
+    assert salvage(caught.value, Rule, [], {"name": "stand-in"}) is None

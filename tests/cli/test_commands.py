@@ -1,0 +1,79 @@
+"""The command line as a whole: what it lists, what it imports, how it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from proxy import __version__
+from proxy.cli import COMMANDS, cli
+
+
+def vestibule(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "proxy", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_each_command_is_there_and_has_help_under_its_name(name: str) -> None:
+    module = import_module(f"proxy.cli.{COMMANDS[name][0]}")
+    assert isinstance(module.command, click.Command)
+    done = CliRunner().invoke(cli, [name, "--help"], prog_name="vestibule")
+    assert done.exit_code == 0
+    assert done.output.startswith(f"Usage: vestibule {name}")
+
+
+def test_help_lists_every_command_and_imports_none() -> None:
+    code = (
+        "import sys\n"
+        "from proxy.cli import main\n"
+        "sys.argv = ['vestibule', '--help']\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit as end:\n"
+        "    heavy = {'aiohttp', 'pydantic', 'yaml', 'structlog', 'rich', 'proxy.language'} & set(sys.modules)\n"
+        "    sys.exit(f'{end.code} {heavy}' if end.code or heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    for name, (_, text) in COMMANDS.items():
+        assert f"  {name} " in done.stdout
+        assert text.split()[0] in done.stdout
+
+
+def test_no_command_shows_the_help_and_is_a_mistake() -> None:
+    done = vestibule()
+    assert done.returncode == 2
+    assert "Commands:" in done.stderr + done.stdout
+
+
+def test_a_misspelt_command_is_a_mistake_and_gets_the_one_that_was_meant() -> None:
+    done = vestibule("chek")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "check" in done.stderr
+
+
+def test_version_is_one_line() -> None:
+    done = vestibule("version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"vestibule {__version__}\n", "")
+
+
+def test_version_as_json_names_what_reads_http_yaml_and_tokens() -> None:
+    found = json.loads(vestibule("version", "--json").stdout)
+    assert found["vestibule"] == __version__
+    assert found["python"].split()[1] == ".".join(map(str, sys.version_info[:3]))
+    assert set(found["parts"]) == {"aiohttp", "cryptography", "msgspec", "pydantic", "PyJWT", "PyYAML"}
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    project = Path(__file__).parent.parent.parent / "pyproject.toml"
+    assert f'version = "{__version__}"' in project.read_text(encoding="utf-8")
