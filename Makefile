@@ -4,17 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help run test check unit clean
+.DELETE_ON_ERROR:
+.PHONY: help run test check unit docs clean
 
 help:
 	@echo 'make run    start the sandbox shop with Vestibule and the Kibo example rules in front of it'
 	@echo 'make test   every check and every test'
-	@echo 'make check  formatting, lint and types'
+	@echo 'make check  formatting, lint, types and the example rules'
 	@echo 'make unit   the tests alone'
+	@echo 'make docs   write the generated pages again'
 	@echo 'make clean  remove what was built'
 
+# Brought up to date when what is needed changes.
 $(STAMP): pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Vestibule needs Python 3.11 or newer")'
+	@$(PYTHON) -c 'import sys; sys.exit("Vestibule needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
@@ -28,12 +31,17 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/vestibule check --strict rules/kibo
+	$(BIN)/vestibule check --strict rules
 	$(BIN)/vestibule test rules
 
 unit: $(STAMP)
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/pytest --numprocesses auto --dist loadgroup
+
+docs: $(STAMP)
+	$(BIN)/vestibule schema > rules/schema.json.new
+	mv rules/schema.json.new rules/schema.json
+	$(BIN)/vestibule reference --into rules/README.md
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,7 +15,11 @@ import click
 from pydantic import BaseModel
 
 from ..language.actions import ACTIONS
+from ..language.cel.functions import STANDARD, operators
+from ..language.environment import Options
+from ..language.functions import rule_functions
 from ..language.model import Match, Rule, RuleFile
+from ..language.packs import Vocabulary
 from ..language.problems import CODES
 from .schema import schemas
 
@@ -63,6 +67,7 @@ def reference() -> str:
     for name, action in actions.items():
         phases = ", ".join(f"`{phase}`" for phase in ("before", "after", "continue") if phase in action.phases)
         lines += [f"#### `{name}`", "", f"In {phases}.", "", *_page(action, found[action], definitions)]
+    lines += ["### Functions", "", *_functions()]
     lines += ["### Problems", "", "What `vestibule check` reports, by code.", ""]
     lines += _table(("code", "means"), sorted((f"`{code}`", text) for code, text in CODES.items()))
     return "\n".join(lines) + "\n"
@@ -70,6 +75,23 @@ def reference() -> str:
 
 def _contents(actions: Iterable[str]) -> list[str]:
     return [", ".join(f"[`{name}`](#{name})" for name in actions), ""]
+
+
+def _functions() -> list[str]:
+    """List the functions of expressions; operators are functions to the compiler and not to an author."""
+    known = set(STANDARD) - {(function.name, function.member) for function in operators.FUNCTIONS}
+    own = {(function.name, function.member) for function in rule_functions(Vocabulary(), Options(_nothing, _nothing))}
+    free, members = ([f"`{name}`" for name, member in sorted(known | own) if member is kind] for kind in (False, True))
+    return [
+        f"Called as `name(…)`: {', '.join(free)}.",
+        "",
+        f"Called on a value, as `value.name(…)`: {', '.join(members)}.",
+        "",
+    ]
+
+
+def _nothing(_: str) -> None:
+    return None
 
 
 def _page(model: type[BaseModel], schema: dict[str, Any], definitions: _Definitions) -> list[str]:
