@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, RootModel
 from ..engine.errors import Side
 from ..engine.exchange import Exchange
 from ..engine.message import Limits
-from ..engine.ruleset import Run
+from ..engine.ruleset import Redaction, Run
 from .cel import Program, Type
 from .paths import FieldPath
 
@@ -82,6 +82,8 @@ class StepEnvironment(Protocol):
     limits: Limits
     public_origin: str | None
     allow_redirects: tuple[str, ...]
+    # What packs call secret and what earlier steps of the rule remove.
+    redaction: Redaction
 
     def problem(self, code: str, text: str, *loc: str | int, key: bool = False, warning: bool = False,
                 suggestion: str | None = None) -> None:  # fmt: skip

@@ -97,7 +97,8 @@ class StepScope:
         self.limits = rule.options.limits
         self.public_origin = rule.options.public_origin
         self.allow_redirects = rule.options.allow_redirects
-        self.redaction: Redaction = rule.vocabulary.redaction()
+        told = rule.vocabulary.redaction()
+        self.redaction = Redaction(told.headers | rule.hidden_headers, told.query, told.fields | rule.hidden_fields)
         self.footprints: set[str] = set()
         self.programs: list[tuple[Program, Loc]] = []
         self.declares: list[tuple[str, Type]] = []

@@ -28,8 +28,7 @@ Holds = Callable[[Exchange], bool]
 
 def redaction(env: StepEnvironment) -> Redaction:
     """Return what is known at load as secret."""
-    found: Redaction | None = getattr(env, "redaction", None)
-    return found or Redaction()
+    return env.redaction
 
 
 def _parts(read: Read) -> list[str]:

@@ -164,14 +164,14 @@ def request() -> Variable:
         "cookies": _pairs("cookies"),
         "body": _body(_request, "request"),
         "basic": Variable(
-            members={"username": Variable(type=STRING, read=_basic_username, footprint="request.headers")},
+            members={"username": Variable(type=STRING, read=_basic_username, footprint="request.basic")},
             has=lambda x: _basic(x) is not None,
         ),
         "bearer": Variable(
             type=STRING,
             read=_bearer,
             has=lambda x: _authorization(x, "bearer") is not None,
-            footprint="request.headers",
+            footprint="request.bearer",
         ),
     }
     return Variable(members=members)
@@ -200,7 +200,7 @@ def response() -> Variable:
         "status": Variable(type=INT, attribute="response.status", footprint="response.status"),
         "message": Variable(type=STRING, read=lambda x: x.answer().reason or "", footprint="response.message"),
         "length": Variable(type=INT, read=_content_length, footprint="response.length"),
-        "type": Variable(type=STRING, read=_content_type, footprint="response.headers"),
+        "type": Variable(type=STRING, read=_content_type, footprint="response.type"),
         "headers": _headers(_response, "response"),
         "cookies": Variable(type=_TEXTS, read=_set_cookies, footprint="response.headers"),
         "body": _body(_response, "response"),

@@ -1,0 +1,362 @@
+"""`vestibule run`: serve."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+
+from ..settings import Leaf, Settings, leaves, load_settings
+
+if TYPE_CHECKING:
+    from ..edge.options import Upstream
+    from ..language.compile import Built
+    from ..observe.log import Log
+
+EXIT_CONFIGURATION = 3
+
+_LOGIN = """curl -si --compressed {address}/api/commerce/customer/authtickets \\
+  -H 'content-type: application/json' -H 'x-vol-tenant: 1' -H 'x-vol-site: 2' \\
+  -d '{{"username":"jane@example.com","password":"correct-horse-1"}}'"""
+
+
+def setting_options(command: click.Command) -> click.Command:
+    """Give a command a flag for each setting."""
+    for leaf in leaves():
+        command.params.append(_option(leaf))
+    return command
+
+
+def _option(leaf: Leaf) -> click.Option:
+    name = leaf.name.replace(".", "__")
+    return click.Option([leaf.flag, name], multiple=leaf.many, help=leaf.help or None)
+
+
+def given_flags(values: dict[str, Any]) -> dict[str, Any]:
+    """Give the flags by the dotted names of their settings; a list may also be separated by commas."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, tuple):
+            value = tuple(part.strip() for text in value for part in text.split(",") if part.strip())
+        found[name.replace("__", ".")] = value
+    return found
+
+
+def load_or_exit(file: Path | None, values: dict[str, Any]) -> tuple[Settings, dict[str, str]]:
+    """Load the settings; print what is wrong with them and exit 3."""
+    loaded = load_settings(file, os.environ, given_flags(values))
+    if loaded.settings is None:
+        for fault in loaded.faults:
+            click.echo(fault, err=True)
+        sys.exit(EXIT_CONFIGURATION)
+    return loaded.settings, loaded.origins
+
+
+@click.command("run")
+@click.option(
+    "-c",
+    "--config",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The settings' file; ./vestibule.yaml when it is there.",
+)
+@click.option("--watch", is_flag=True, help="Reload the rules whenever their files change.")
+def command(file: Path | None, *, watch: bool, **values: Any) -> None:
+    """Serve: apply the rules to everything on its way to the upstream and back.
+
+    Every setting is also a variable: --upstream is VESTIBULE_UPSTREAM. SIGHUP reloads the rules, SIGTERM drains and
+    stops, a second one stops at once.
+    """
+    settings, _ = load_or_exit(file, values)
+    if settings.upstream.url is None:
+        _fail("no upstream: give --upstream http://host:port, or --upstream sandbox:kibo to try")
+    if not settings.rules:
+        click.echo("note: no rules are given; everything passes through unchanged", err=True)
+    harden()
+    _Run(settings, watch=watch).start()
+
+
+setting_options(command)
+
+
+def _fail(text: str) -> None:
+    click.echo(text, err=True)
+    sys.exit(EXIT_CONFIGURATION)
+
+
+def harden() -> None:
+    """Leave no core dump, which would hold secrets, and open as many descriptors as are allowed."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+@dataclass(slots=True)
+class _Sandbox:
+    """A sandbox that runs beside the proxy, and ends with it."""
+
+    process: subprocess.Popen[bytes]
+    address: str
+
+
+@contextlib.contextmanager
+def start_sandbox(name: str, data: str | None) -> Iterator[_Sandbox]:
+    """Start a sandbox in a process of its own; it ends when this process does, however that happens."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "proxy.sandbox", name, *([data] if data else [])],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        address = process.stdout.readline().decode().strip() if process.stdout is not None else ""
+        if not address:
+            _fail(f"the sandbox {name} did not start")
+        yield _Sandbox(process, address)
+    finally:
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+class _Run:
+    """Everything between the settings and a running worker."""
+
+    def __init__(self, settings: Settings, *, watch: bool) -> None:
+        from ..services.secrets import Secrets
+
+        self.settings = settings
+        self.watch = watch
+        self.secrets = Secrets(settings.secrets)
+
+    def build(self) -> Built:
+        """Read and compile the rules."""
+        from ..engine.message import Limits
+        from ..language.compile import Options, build
+        from ..services.rulefiles import find_pack, read
+
+        limits = self.settings.limits
+        sources, problems = read(self.settings.rules)
+        options = Options(
+            secrets=self.secrets.get,
+            packs=lambda name: find_pack(name, self.settings.rules, problems),
+            public_origin=self.settings.public_origin,
+            allow_redirects=tuple(self.settings.allow_redirects),
+            limits=Limits(limits.body_bytes, limits.decoded_bytes, limits.json_depth),
+            need_secrets=True,
+        )
+        return build(sources, options, problems)
+
+    def start(self) -> None:
+        from ..edge.server import ListenError, open_socket, server_tls
+        from ..observe.log import open_sink
+
+        built = self.build()
+        self._report(built)
+        if built.ruleset is None:
+            sys.exit(EXIT_CONFIGURATION)
+        tls: ssl.SSLContext | None = None
+        try:
+            sockets = [open_socket(address) for address in self.settings.listen]
+            if self.settings.tls.cert and self.settings.tls.key:
+                tls = server_tls(self.settings.tls.cert, self.settings.tls.key)
+            if self.settings.log.to not in ("stdout", "stderr"):
+                open_sink(self.settings.log.to).close()
+        except ListenError as error:
+            _fail(str(error))
+        except OSError as error:
+            _fail(f"a file of the settings cannot be used: {error.filename or ''} {error.strerror or error}")
+        url = str(self.settings.upstream.url)
+        with contextlib.ExitStack() as stack:
+            name = url.removeprefix("sandbox:") if url.startswith("sandbox:") else None
+            if name is not None:
+                url = stack.enter_context(start_sandbox(name, self.settings.sandbox_data)).address
+            try:
+                upstream = make_upstream(url, self.settings)
+            except OSError as error:
+                _fail(f"upstream.tls: {error.filename or ''} {error.strerror or error}")
+            self._greet(sockets, built, url, name, tls=tls is not None)
+            self._serve(sockets, built, upstream, tls)
+
+    def _report(self, built: Built) -> None:
+        from ..language.problems import render
+
+        texts: dict[str, str | None] = {}
+        for problem in built.problems:
+            if problem.source not in texts:
+                try:
+                    texts[problem.source] = Path(problem.source).read_text("utf-8")
+                except (OSError, UnicodeDecodeError):
+                    texts[problem.source] = None
+            click.echo(render(problem, texts[problem.source], color=sys.stderr.isatty()), err=True)
+        if built.ruleset is None:
+            count = len(built.problems.errors)
+            click.echo(f"{count} {'error' if count == 1 else 'errors'} in the rules: not started", err=True)
+
+    def _greet(
+        self, sockets: list[socket.socket], built: Built, upstream: str, sandbox: str | None, *, tls: bool
+    ) -> None:
+        from .. import __version__
+        from ..edge.server import name_of
+
+        rules = built.ruleset.rules if built.ruleset is not None else ()
+        addresses = [name_of(sock, tls=tls) for sock in sockets]
+        click.echo(f"vestibule {__version__}", err=True)
+        for address in addresses:
+            click.echo(f"  listening on  {address}", err=True)
+        click.echo(f"  upstream      {upstream}{f' (sandbox:{sandbox}: made-up customers)' if sandbox else ''}", err=True)
+        click.echo(f"  rules         {len(rules)}: {', '.join(rule.name for rule in rules) or 'none'}", err=True)
+        if sandbox == "kibo":
+            click.echo("\nTry a login (its answer as the rules leave it):\n", err=True)
+            click.echo(_LOGIN.format(address=addresses[0]) + "\n", err=True)
+            click.echo(f"The same without the proxy: replace {addresses[0]} by {upstream}\n", err=True)
+
+    def _serve(
+        self, sockets: list[socket.socket], built: Built, upstream: Upstream, tls: ssl.SSLContext | None
+    ) -> None:
+        from ..observe.log import Log, open_sink
+
+        def work(alive: int | None) -> None:
+            log = Log(open_sink(self.settings.log.to), self.settings.log.level)
+            try:
+                _loop(self._work(sockets, built, upstream, tls, log, alive))
+            finally:
+                log.close()
+
+        if self.settings.workers == 1:
+            work(None)
+            return
+        from ..edge.workers import supervise
+
+        def tell(level: str, event: str, **fields: Any) -> None:
+            log = Log(open_sink(self.settings.log.to), self.settings.log.level)
+            log.event(level, event, **fields)
+            log.close()
+
+        supervise(self.settings.workers, work, tell)
+
+    async def _work(
+        self,
+        sockets: list[socket.socket],
+        built: Built,
+        upstream: Upstream,
+        tls: ssl.SSLContext | None,
+        log: Log,
+        alive: int | None,
+    ) -> None:
+        from ..edge.gateway import Gateway
+        from ..edge.options import Bounds, Deadlines, Trust
+        from ..edge.reload import Reloader, watch
+        from ..edge.server import Server
+        from ..engine.message import Limits
+
+        settings, limits = self.settings, self.settings.limits
+        if built.ruleset is None:
+            raise RuntimeError("a worker starts with rules that hold")
+        gateway = Gateway(
+            built.ruleset,
+            upstream,
+            loop=asyncio.get_running_loop(),
+            clock=time.time,
+            entropy=os.urandom,
+            record=log.exchange,
+            limits=Limits(limits.body_bytes, limits.decoded_bytes, limits.json_depth),
+            bounds=Bounds(
+                head=limits.header_bytes,
+                headers=limits.header_count,
+                target=limits.target_bytes,
+                stream=limits.stream_bytes,
+                connections=limits.connections,
+            ),
+            deadlines=Deadlines(
+                header=limits.deadlines.header,
+                body=limits.deadlines.body,
+                idle=limits.deadlines.idle,
+                stall=limits.deadlines.stall,
+                total=limits.deadlines.total,
+            ),
+            trust=Trust(proxies=networks(settings.trusted_proxies)),
+        )
+        server = Server(gateway, sockets, tls=tls, drain=settings.drain, tell=log.event)
+        if alive is not None:
+            server.stop_with(alive)
+        check = [sys.executable, "-m", "proxy", "check", *settings.rules]
+        if settings.secrets is not None:
+            check += ["--secrets", settings.secrets]
+        reloader = Reloader(gateway, check=check, build=self.build, tell=log.event)
+        watcher = asyncio.create_task(watch(settings.rules, reloader.request)) if self.watch and settings.rules else None
+        try:
+            await server.serve(reloader.request)
+        finally:
+            if watcher is not None:
+                watcher.cancel()
+                await asyncio.gather(watcher, return_exceptions=True)
+
+
+def _loop(main: Any) -> None:
+    """Run on uvloop where it is there."""
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main)
+
+
+def networks(texts: list[str]) -> tuple[Any, ...]:
+    import ipaddress
+
+    return tuple(ipaddress.ip_network(text) for text in texts)
+
+
+def make_upstream(url: str, settings: Settings) -> Upstream:
+    """Turn the settings of the upstream into what the data plane takes; raise OSError for files of TLS."""
+    from ..edge.options import Upstream
+
+    given = settings.upstream
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    host = parts.hostname or ""
+    context: ssl.SSLContext | None = None
+    if secure:
+        context = ssl.create_default_context(cafile=given.tls.ca)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if given.tls.cert is not None:
+            context.load_cert_chain(given.tls.cert, given.tls.key)
+    port = parts.port or (443 if secure else 80)
+    shown = f"[{host}]" if ":" in host else host
+    authority = given.host or (shown if port == (443 if secure else 80) else f"{shown}:{port}")
+    return Upstream(
+        host=host,
+        port=port,
+        authority=authority,
+        base=parts.path.rstrip("/"),
+        tls=context,
+        server_name=(given.tls.server_name or host) if secure else None,
+        connections=given.pool.connections,
+        pending=given.pool.pending,
+        connect=given.timeouts.connect,
+        first_byte=given.timeouts.first_byte,
+        stall=given.timeouts.stall,
+        idle=given.pool.idle,
+    )

@@ -1,0 +1,184 @@
+"""The log: structlog's JSON lines, one for each exchange, written by a thread so that no sink can hold up the loop.
+
+What may be in a line is decided in redact.py and by the rules; here it is only written down.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import MutableMapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+
+from . import redact
+
+if TYPE_CHECKING:
+    from ..edge.gateway import Facts
+    from ..engine.exchange import Exchange
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "off": 100}
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+class Sink:
+    """Takes lines and writes them in batches from a thread of its own; more than `most` waiting lines are dropped."""
+
+    def __init__(self, descriptor: int, *, most: int = 20_000, interval: float = 0.05) -> None:
+        self._descriptor = descriptor
+        self._lines: deque[bytes] = deque()
+        self._most = most
+        self._interval = interval
+        self._wake = threading.Event()
+        self._closing = False
+        self.dropped = 0
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def msg(self, line: bytes) -> None:
+        if len(self._lines) >= self._most:
+            self.dropped += 1
+            return
+        self._lines.append(line)
+        if not self._wake.is_set():
+            self._wake.set()
+
+    debug = info = warning = error = msg
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Write what is waiting, for at most `timeout` seconds."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            self._drain()
+            if self._closing:
+                self._drain()
+                return
+            time.sleep(self._interval)
+
+    def _drain(self) -> None:
+        while self._lines:
+            batch = b"".join(self._lines.popleft() for _ in range(min(len(self._lines), 512)))
+            if self.dropped:
+                lost, self.dropped = self.dropped, 0
+                batch += _encode({"event": "lines-dropped", "level": "error", "count": lost}) + b"\n"
+            try:
+                while batch:
+                    batch = batch[os.write(self._descriptor, batch) :]
+            except OSError:
+                # The sink is gone or full: lines are lost, requests are not.
+                self.dropped += 1
+
+
+def _stamp(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    now = time.time()
+    whole = int(now)
+    event["time"] = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{int((now - whole) * 1000):03d}Z"
+    return event
+
+
+def _level(_: Any, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event["level"] = name
+    return event
+
+
+def _line(_: Any, __: str, event: MutableMapping[str, Any]) -> bytes:
+    return _encode(event) + b"\n"
+
+
+class Log:
+    """The log of one process."""
+
+    def __init__(self, sink: Any, level: str = "info") -> None:
+        self.sink = sink
+        self._least = LEVELS[level]
+        processors: list[Any] = [_level, _stamp, _line]
+        bound = structlog.make_filtering_bound_logger(min(self._least, 50))
+        self._logger: Any = bound(sink, processors, {"pid": os.getpid()})
+
+    def event(self, level: str, name: str, **fields: Any) -> None:
+        """Write one line that is about no exchange."""
+        if LEVELS[level] >= self._least:
+            getattr(self._logger, level)(name, **{key: _safe(value) for key, value in fields.items()})
+
+    def exchange(self, exchange: Exchange | None, facts: Facts) -> None:
+        """Write the line of an exchange, and one for each note that its rules left."""
+        if exchange is None:
+            if self._least <= LEVELS["warning"]:
+                self._logger.warning(
+                    "request-refused", client=facts.client, status=facts.status, cause=facts.error, ms=round(facts.total, 2)
+                )
+            return
+        for note in exchange.notes:
+            if LEVELS[note.level] >= self._least:
+                getattr(self._logger, note.level)(
+                    note.kind, id=exchange.correlation, rule=note.rule, message=redact.text(note.message),
+                    **({"fields": _safe(note.fields)} if note.fields else {}),
+                )  # fmt: skip
+        verdict = exchange.verdict
+        level = "info" if verdict.by != "proxy" else "error" if facts.status >= 500 else "warning"
+        if LEVELS[level] < self._least:
+            return
+        getattr(self._logger, level)("exchange", **_fields(exchange, facts))
+
+    def close(self) -> None:
+        self.sink.close()
+
+
+def _fields(exchange: Exchange, facts: Facts) -> dict[str, Any]:
+    verdict, secret = exchange.verdict, exchange.ruleset.redact.query
+    path, mark, query = (facts.target or exchange.request.url).partition("?")
+    fields: dict[str, Any] = {
+        "id": redact.text(exchange.correlation),
+        "client": exchange.request.ip or facts.client,
+        "method": facts.method,
+        "path": redact.text(path),
+        "operation": exchange.operation.name if exchange.operation is not None else None,
+        "status": facts.status,
+        "by": verdict.by,
+        "rules": exchange.ran,
+        "upstream_ms": None if facts.upstream is None else round(facts.upstream, 2),
+        "own_ms": round(facts.total - (facts.upstream or 0.0), 2),
+        "in": facts.received,
+        "out": facts.sent,
+    }
+    if mark:
+        fields["query"] = redact.query(query, secret)
+    if verdict.rule is not None:
+        fields["denied_by" if verdict.action == "deny" else "answered_by"] = verdict.rule
+        fields["step"] = verdict.step
+    for name in ("code", "reason", "detail", "cause"):
+        value = getattr(verdict, name)
+        if value is not None:
+            fields[name] = redact.text(value)
+    if facts.error is not None and verdict.cause is None:
+        fields["cause"] = facts.error
+    if facts.hung_up:
+        fields["hung_up"] = True
+    return fields
+
+
+def _safe(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact.text(value)
+    if isinstance(value, dict):
+        return {str(key): _safe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_safe(item) for item in value]
+    return value
+
+
+def open_sink(to: str) -> Sink:
+    """Open stdout, stderr or a file to write to; raise OSError."""
+    if to in ("stdout", "stderr"):
+        return Sink(1 if to == "stdout" else 2)
+    return Sink(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640))

@@ -1,0 +1,377 @@
+"""What an operator may set: `vestibule.yaml`, flags and variables, and where each value came from.
+
+Flags win over variables, variables over the file, the file over the defaults. A problem in the file has its place, one
+in a flag or a variable its name.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from .language.document import Document, Source, load, plain
+from .language.fields import Duration
+from .language.problems import Problems, render
+from .language.validation import explain_validation
+
+PREFIX = "VESTIBULE_"
+DEFAULT_FILE = "vestibule.yaml"
+_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|kB|MB|GB)?")
+_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+_NOT_BUILT = {
+    "admin": "the admin port is not built yet",
+    "metrics": "metrics are not built yet",
+    "tracing": "tracing is not built yet",
+}
+
+
+class Model(BaseModel):
+    """What all parts of the settings share: frozen, and no unknown key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def _size(value: Any) -> Any:
+    if isinstance(value, str):
+        found = _SIZE.fullmatch(value.strip())
+        if found is None:
+            raise ValueError("a size is a number of bytes, or a number with KiB, MiB or GiB")
+        return int(found[1]) * _UNITS[found[2] or "B"]
+    return value
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+def _network(value: str) -> str:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError as error:
+        raise ValueError(f"not a network in CIDR form: {error}") from None
+    return value
+
+
+def parse_address(value: str) -> str:
+    """Check `host:port`, `[v6]:port` or `unix:/path`; raise ValueError."""
+    if value.startswith("unix:"):
+        if len(value) == 5:
+            raise ValueError("`unix:` needs a path")
+        return value
+    host, colon, port = value.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError("an address is host:port or unix:/path")
+    return value
+
+
+def _upstream_url(value: str) -> str:
+    if value.startswith("sandbox:"):
+        from .sandbox import NAMES
+
+        if value.removeprefix("sandbox:") not in NAMES:
+            raise ValueError(f"there is no such sandbox; there are {', '.join(f'sandbox:{name}' for name in NAMES)}")
+        return value
+    parts = urlsplit(value)
+    try:
+        port = parts.port
+    except ValueError:
+        raise ValueError("the port of the upstream's address is not a number") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise ValueError("the upstream is http://host[:port][/path], https://… or sandbox:kibo")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("the upstream's address has no user, query or fragment")
+    return value
+
+
+def _origin(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/") or "@" in parts.netloc:
+        raise ValueError("an origin is https://host or https://host:port")
+    return value.rstrip("/")
+
+
+def _store(value: str) -> str:
+    if value != "memory":
+        raise ValueError("the only store of this version is `memory`")
+    return value
+
+
+Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
+Texts = Annotated[list[str], BeforeValidator(_listed)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Tls(Model):
+    """TLS for the addresses that are listened on."""
+
+    cert: str | None = Field(None, description="The certificate chain, a PEM file.")
+    key: str | None = Field(None, description="Its key, a PEM file.")
+
+
+class UpstreamTls(Model):
+    """TLS to the upstream."""
+
+    ca: str | None = Field(None, description="The authorities to trust, a PEM file; the system's when not given.")
+    cert: str | None = Field(None, description="Our certificate, for an upstream that asks for one (mTLS).")
+    key: str | None = Field(None, description="Its key.")
+    server_name: str | None = Field(None, description="The name in the upstream's certificate, when it is not its host.")
+
+
+class Timeouts(Model):
+    """How long the upstream may take."""
+
+    connect: Duration = Field(5.0, description="Until a connection stands.")
+    first_byte: Duration = Field(30.0, description="Until the first byte of the answer.")
+    stall: Duration = Field(30.0, description="Between bytes, while a body passes.")
+
+
+class PoolSettings(Model):
+    """Connections to the upstream, of each worker."""
+
+    connections: Count = Field(256, description="At most so many at once.")
+    pending: Annotated[int, Field(ge=0)] = Field(1024, description="Requests that wait for one; more get a 503.")
+    idle: Duration = Field(4.0, description="How long one is kept unused; less than the upstream's own keep-alive.")
+
+
+class UpstreamSettings(Model):
+    """The auth service."""
+
+    url: Annotated[str, AfterValidator(_upstream_url)] | None = Field(
+        None, description="http://host[:port][/path], https://…, or a sandbox such as sandbox:kibo."
+    )
+    host: str | None = Field(None, description="The Host header that it gets; that of its address when not given.")
+    tls: UpstreamTls = Field(default_factory=UpstreamTls)
+    timeouts: Timeouts = Field(default_factory=Timeouts)
+    pool: PoolSettings = Field(default_factory=PoolSettings)
+
+
+class ClientDeadlines(Model):
+    """How long a client may take."""
+
+    header: Duration = Field(15.0, description="For the head of a request.")
+    body: Duration = Field(30.0, description="For a body that rules read.")
+    stall: Duration = Field(60.0, description="Between bytes of a body that passes through.")
+    idle: Duration = Field(75.0, description="Between requests.")
+    total: Duration = Field(600.0, description="For the whole exchange.")
+
+
+class LimitSettings(Model):
+    """How much a message may be."""
+
+    header_bytes: Size = Field(32 << 10, description="The head of a request.")
+    header_count: Count = Field(100, description="Header lines.")
+    target_bytes: Size = Field(8190, description="Path and query.")
+    body_bytes: Size = Field(4 << 20, description="A body that rules read, as sent.")
+    decoded_bytes: Size = Field(8 << 20, description="A body that rules read, decoded.")
+    json_depth: Count = Field(64, description="Levels of a JSON body that rules read.")
+    stream_bytes: Size = Field(16 << 30, description="A body that passes through.")
+    connections: Count = Field(10_000, description="Client connections of each worker.")
+    deadlines: ClientDeadlines = Field(default_factory=ClientDeadlines)
+
+
+class LogSettings(Model):
+    """The log: one line an exchange."""
+
+    level: Literal["debug", "info", "warning", "error", "off"] = Field("info", description="The least that is written.")
+    to: str = Field("stdout", description="stdout, stderr, or a file.")
+
+
+def _bare_upstream(value: Any) -> Any:
+    return {"url": value} if isinstance(value, str) else value
+
+
+class Settings(Model):
+    """Everything that an operator may set."""
+
+    listen: Annotated[list[Annotated[str, AfterValidator(parse_address)]], BeforeValidator(_listed)] = Field(
+        default_factory=lambda: ["127.0.0.1:8080"], description="Addresses: host:port or unix:/path."
+    )
+    tls: Tls = Field(default_factory=Tls)
+    upstream: Annotated[UpstreamSettings, BeforeValidator(_bare_upstream)] = Field(default_factory=UpstreamSettings)
+    rules: Texts = Field(default_factory=list, description="Rule files and folders.")
+    secrets: str | None = Field(None, description="The folder of the secrets, one file each.")
+    workers: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Processes that serve.")
+    store: Annotated[str, AfterValidator(_store)] = Field("memory", description="Where rules keep what they store.")
+    sandbox_data: str | None = Field(None, description="The SQLite file of a sandbox; without one its data go with it.")
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    trusted_proxies: Annotated[list[Annotated[str, AfterValidator(_network)]], BeforeValidator(_listed)] = Field(
+        default_factory=list, description="Networks whose X-Forwarded-* and Forwarded are believed."
+    )
+    public_origin: Annotated[str, AfterValidator(_origin)] | None = Field(
+        None, description="The address that clients know: https://shop.example."
+    )
+    allow_redirects: Texts = Field(default_factory=list, description="Hosts that redirects may lead to.")
+    drain: Duration = Field(10.0, description="How long a stop waits for exchanges that run.")
+    log: LogSettings = Field(default_factory=LogSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One setting that has a value: its dotted name, its flag and its variable."""
+
+    name: str
+    many: bool
+    help: str
+
+    @property
+    def flag(self) -> str:
+        name = "upstream" if self.name == "upstream.url" else self.name
+        return "--" + re.sub(r"[._]", "-", name)
+
+    @property
+    def variable(self) -> str:
+        name = "upstream" if self.name == "upstream.url" else self.name
+        return PREFIX + name.replace(".", "_").upper()
+
+
+def _inner(annotation: Any) -> Any:
+    """Unwrap Annotated and optional."""
+    while True:
+        origin = get_origin(annotation)
+        if origin is Annotated:
+            annotation = get_args(annotation)[0]
+        elif origin in (Union, types.UnionType):
+            annotation = next(part for part in get_args(annotation) if part is not type(None))
+        else:
+            return annotation
+
+
+def leaves(model: type[BaseModel] = Settings, above: str = "") -> Iterator[Leaf]:
+    """Give every setting that has a value, in the order of the models."""
+    for name, info in model.model_fields.items():
+        inner = _inner(info.annotation)
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from leaves(inner, f"{above}{name}.")
+        else:
+            yield Leaf(f"{above}{name}", get_origin(inner) is list, info.description or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, the origin of each by its dotted name, and what is wrong with them as lines to show."""
+
+    settings: Settings | None
+    origins: dict[str, str] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+
+def load_settings(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> Loaded:
+    """Merge file, variables and flags; `file` None means the default one, if it is there. `flags` are by dotted name."""
+    faults: list[str] = []
+    document = _read_file(file, faults)
+    data: dict[str, Any] = plain(document.data) if document is not None and isinstance(document.data, dict) else {}
+    if isinstance(data.get("upstream"), str):
+        data["upstream"] = {"url": data["upstream"]}
+    origins: dict[str, str] = {}
+    known = list(leaves())
+    for leaf in known:
+        origins[leaf.name] = "default"
+        if document is not None and _has(data, leaf.name):
+            mark = document.mark(tuple(leaf.name.split(".")))
+            origins[leaf.name] = f"{document.source.name}:{mark.line}"
+        if leaf.variable in environ:
+            _put(data, leaf.name, _from_text(environ[leaf.variable], leaf))
+            origins[leaf.name] = leaf.variable
+        given = flags.get(leaf.name)
+        if given not in (None, ()):
+            value = list(given) if isinstance(given, tuple) else given
+            _put(data, leaf.name, value if leaf.many or not isinstance(value, str) else _from_text(value, leaf))
+            origins[leaf.name] = leaf.flag
+    _check_variables(environ, known, faults)
+    if faults:
+        return Loaded(None, origins, faults)
+    try:
+        settings = Settings.model_validate(data, strict=False)
+    except ValidationError as error:
+        return Loaded(None, origins, _explain(error, origins))
+    faults += _check_together(settings)
+    return Loaded(settings if not faults else None, origins, faults)
+
+
+def _read_file(file: Path | None, faults: list[str]) -> Document | None:
+    path = file or Path(DEFAULT_FILE)
+    if file is None and not path.is_file():
+        return None
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        words = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        faults.append(f"{path}: error[unreadable-file]: the settings cannot be read: {words}")
+        return None
+    problems = Problems()
+    document = load(Source(str(path), text), problems)
+    if document is not None:
+        data = document.data
+        for key in data if isinstance(data, dict) else ():
+            if key in _NOT_BUILT:
+                problems.error("not-built", _NOT_BUILT[key], str(path), document.mark((key,), key=True))
+        checked = {key: value for key, value in data.items() if key not in _NOT_BUILT} if isinstance(data, dict) else data
+        try:
+            Settings.model_validate(plain(checked))
+        except ValidationError as error:
+            explain_validation(error, Settings, document, (), problems)
+    faults += [render(problem, text) for problem in problems]
+    return document
+
+
+def _has(data: Mapping[str, Any], name: str) -> bool:
+    inner: Any = data
+    for part in name.split("."):
+        if not isinstance(inner, Mapping) or part not in inner:
+            return False
+        inner = inner[part]
+    return True
+
+
+def _put(data: dict[str, Any], name: str, value: Any) -> None:
+    *above, last = name.split(".")
+    for part in above:
+        inner = data.get(part)
+        if not isinstance(inner, dict):
+            inner = data[part] = {}
+        data = inner
+    data[last] = value
+
+
+def _from_text(text: str, leaf: Leaf) -> Any:
+    """Read a flag or a variable: a list is separated by commas."""
+    return [part.strip() for part in text.split(",") if part.strip()] if leaf.many else text
+
+
+def _check_variables(environ: Mapping[str, str], known: list[Leaf], faults: list[str]) -> None:
+    from .language.problems import nearest
+
+    names = {leaf.variable for leaf in known}
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and not name.startswith("VESTIBULE_SECRET_") and name not in names:
+            hint = nearest(name, names)
+            faults.append(f"{name}: there is no such setting" + (f"; did you mean {hint}?" if hint else ""))
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
+    found = []
+    for one in error.errors(include_url=False, include_input=False):
+        parts = [str(part) for part in one["loc"]]
+        name = next((".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in origins), ".".join(parts))
+        context = one.get("ctx", {}).get("error")
+        words = str(context) if context is not None else one["msg"][:1].lower() + one["msg"][1:]
+        found.append(f"{origins.get(name, name)}: {words.replace('input should', 'this must')}")
+    return found
+
+
+def _check_together(settings: Settings) -> list[str]:
+    faults = []
+    if (settings.tls.cert is None) != (settings.tls.key is None):
+        faults.append("tls: give both `cert` and `key`, or neither")
+    if (settings.upstream.tls.cert is None) != (settings.upstream.tls.key is None):
+        faults.append("upstream.tls: give both `cert` and `key`, or neither")
+    return faults
+
