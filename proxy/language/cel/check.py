@@ -103,7 +103,7 @@ class _Checker(Checking):
             elif isinstance(key, n.Constant):
                 known = (isinstance(key.value, bool), key.value)
                 if known in seen:
-                    self.problem("duplicate-key", "this key stands in the map twice", key.start, key.end)
+                    self.problem("repeated-key", "this key stands in the map twice", key.start, key.end)
                 seen.add(known)
             keys = join(keys, type)
             values = join(values, self.optional_part(value, optional=optional))

@@ -69,7 +69,7 @@ class Checking(ABC):
             return
         if variable.read is None and variable.attribute is None and not (variable.open and access.path):
             names = ", ".join(sorted(variable.members or ()))
-            self.problem("wrong-type", f"this is read by a member: {names}", node.start, node.end)
+            self.problem("not-a-value", f"this is read by a member: {names}", node.start, node.end)
         if variable.footprint:
             self.found.reads.append(Read(variable.footprint, access.path or None, tested=access.optional))
         node.fails = variable.attribute is None or access.optional

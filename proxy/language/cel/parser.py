@@ -57,7 +57,7 @@ def parse(source: str) -> Node:
     """Parse an expression; raise CelProblems with the one place where it stops making sense."""
     if len(source) > MOST_CHARACTERS:
         text = f"an expression has at most {MOST_CHARACTERS} characters, this has {len(source)}"
-        raise refuse(text, MOST_CHARACTERS, len(source))
+        raise refuse(text, MOST_CHARACTERS, len(source), code="too-long")
     return _Parser(source).parse()
 
 
@@ -125,7 +125,12 @@ class _Parser:
         self.level += 1
         if self.level > MOST_LEVELS:
             token = self.token
-            raise refuse(f"more than {MOST_LEVELS} levels of nesting", token.start, max(token.end, token.start + 1))
+            raise refuse(
+                f"more than {MOST_LEVELS} levels of nesting",
+                token.start,
+                max(token.end, token.start + 1),
+                code="too-deep",
+            )
 
     def operator(self) -> tuple[str, int] | None:
         token = self.token
@@ -145,7 +150,9 @@ class _Parser:
                 continue
             terms += 1
             if terms > MOST_TERMS:
-                raise refuse(f"more than {MOST_TERMS} terms in one chain", operator.start, operator.end)
+                raise refuse(
+                    f"more than {MOST_TERMS} terms in one chain", operator.start, operator.end, code="too-long"
+                )
             right = self.binary(power + 1)
             left = raised(
                 Call(
@@ -161,7 +168,9 @@ class _Parser:
         while self.is_sign(sign):
             operator = self.take()
             if len(terms) == MOST_TERMS:
-                raise refuse(f"more than {MOST_TERMS} terms in one chain", operator.start, operator.end)
+                raise refuse(
+                    f"more than {MOST_TERMS} terms in one chain", operator.start, operator.end, code="too-long"
+                )
             terms.append(self.binary(power + 1))
         kind: Literal["&&", "||"] = "&&" if sign == "&&" else "||"
         return raised(Logic(sign=kind, terms=terms, start=first.start, end=terms[-1].end), *terms)
@@ -264,7 +273,7 @@ class _Parser:
         if word is not None and not rooted:
             return Constant(value=word[0], type=word[1], start=start, end=token.end)
         if token.text in RESERVED:
-            raise refuse(f"`{token.text}` is a reserved word", start, token.end)
+            raise refuse(f"`{token.text}` is a reserved word", start, token.end, code="reserved-word")
         if not self.is_sign("("):
             if self.is_sign("{"):
                 raise refuse("there are no message types to build", start, token.end)
@@ -366,7 +375,7 @@ def raised(node: N, *children: Node) -> N:
     """Set a node's height above its children; refuse one that is too high."""
     node.height = 1 + max((child.height for child in children), default=0)
     if node.height > MOST_HEIGHT:
-        raise refuse("the expression is too deeply nested", node.start, node.end)
+        raise refuse("the expression is too deeply nested", node.start, node.end, code="too-deep")
     return node
 
 

@@ -110,7 +110,7 @@ class Places:
             end = node.name_start + len(node.name)
             suggestion = nearest(node.name, members)
             text = f"there is no {node.name!r} here"
-            self.checking.problem("unknown-name", text, node.name_start, end, suggestion)
+            self.checking.problem("unknown-member", text, node.name_start, end, suggestion)
             node.type, node.access = (BOOL if node.tested else DYN), None
             return
         optional = access.optional or node.optional

@@ -100,14 +100,14 @@ class Signatures:
         for position in function.literal:
             if position < len(args) and not (isinstance(args[position], n.Constant) and args[position].type == STRING):
                 arg = args[position]
-                self.checking.problem("wrong-type", f"{node.name}() takes a literal text here", arg.start, arg.end)
+                self.checking.problem("not-literal", f"{node.name}() takes a literal text here", arg.start, arg.end)
             elif node.name == "secret" and position < len(args) and not self.sealed:
                 self.checking.found.secrets.add(_literal(args[position]))
         if node.name == "matches" and isinstance(args[-1], n.Constant) and args[-1].type == STRING:
             try:
                 compile_pattern(_literal(args[-1]))
             except EvaluationError as error:
-                self.checking.problem("wrong-value", error.cause, args[-1].start, args[-1].end)
+                self.checking.problem("bad-pattern", error.cause, args[-1].start, args[-1].end)
 
     def comparison(self, node: n.Call, one: Type, other: Type) -> None:
         if not may_equal(one, other):
@@ -166,7 +166,7 @@ class Signatures:
         except ABSORBED as error:
             literal = node.name in _LITERAL_CHECKED and isinstance(args[0], n.Constant)
             if literal and isinstance(error, EvaluationError) and type(values[0]) is str:
-                self.checking.problem("wrong-value", error.cause, args[0].start, args[0].end)
+                self.checking.problem("bad-literal", error.cause, args[0].start, args[0].end)
             return
         # A list or map could be edited by whoever gets it.
         if type(result) not in (list, dict):

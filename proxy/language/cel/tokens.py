@@ -49,9 +49,9 @@ class Token:
     value: Any = None
 
 
-def refuse(text: str, start: int, end: int, suggestion: str | None = None) -> CelProblems:
+def refuse(text: str, start: int, end: int, suggestion: str | None = None, code: str = "syntax") -> CelProblems:
     """Make the error of a source that cannot be read at one place."""
-    return CelProblems([CelProblem("bad-expression", text, start, end, suggestion)])
+    return CelProblems([CelProblem(code, text, start, end, suggestion)])
 
 
 def split(source: str) -> list[Token]:
