@@ -21,7 +21,7 @@ from proxy.language.compile import Options, build
 from proxy.language.document import Source, load, plain
 from proxy.language.problems import Problems
 from proxy.language.variables import request, response
-from proxy.services.rulefiles import find_pack
+from proxy.services.rulefiles import find_pack, read
 
 PROJECT = Path(__file__).parent.parent
 PAGES = ["README.md", "rules/README.md", "proxy/README.md"]
@@ -122,6 +122,17 @@ def test_the_schema_takes_what_the_language_takes(file: Path) -> None:
         if build_problems.problems.errors:
             continue
         assert [error.message for error in validator.iter_errors(rules)] == []
+
+
+def test_the_schema_takes_the_rules_that_ship() -> None:
+    sources, problems = read([PROJECT / "rules"])
+    assert list(problems) == []
+    assert len(sources) >= 1
+    validator = jsonschema.Draft202012Validator(rule_file_schema())
+    for source in sources:
+        document = load(source, Problems())
+        assert document is not None
+        assert [error.message for error in validator.iter_errors(plain(document.data))] == [], source.name
 
 
 def rule_files(data: Any) -> list[dict[str, Any]]:
