@@ -13,6 +13,7 @@ from ...engine.errors import EvaluationError
 _LITERAL = r"(?:[^\\.+*?()|\[\]{}^$\n]|\\[^\w\s])*"
 _SIMPLE = re.compile(rf"(?P<start>\^)?(?P<text>{_LITERAL})(?P<end>\$)?", re.ASCII)
 _CHOICE = re.compile(rf"\^\((?:\?:)?(?P<texts>{_LITERAL}(?:\|{_LITERAL})*)\)\$", re.ASCII)
+_CHOSEN = re.compile(rf"({_LITERAL})\|", re.ASCII)
 _ESCAPED = re.compile(r"\\(.)")
 
 
@@ -59,7 +60,7 @@ def simple(pattern: str) -> tuple[str, Any] | None:
         }[start, end], text  # fmt: skip
     choice = _CHOICE.fullmatch(pattern)
     if choice is not None:
-        return "among", frozenset(_ESCAPED.sub(r"\1", text) for text in re.split(r"(?<!\\)\|", choice["texts"]))
+        return "among", frozenset(_ESCAPED.sub(r"\1", text) for text in _CHOSEN.findall(choice["texts"] + "|"))
     return None
 
 

@@ -60,9 +60,9 @@ def problems(source: str) -> list[CelProblem]:
     ("source", "code", "marked", "suggestion"),
     [
         ("reqest.method", "unknown-name", "reqest", "request"),
-        ("request.mehtod == 'GET'", "unknown-name", "mehtod", "method"),
-        ("has(request.bodi)", "unknown-name", "bodi", "body"),
-        ("request['metod']", "unknown-name", "'meto", "method"),
+        ("request.mehtod == 'GET'", "unknown-member", "mehtod", "method"),
+        ("has(request.bodi)", "unknown-member", "bodi", "body"),
+        ("request['metod']", "unknown-member", "'meto", "method"),
         ("request.path.startswith('/a')", "unknown-function", "startswith", "startsWith"),
         ("siez(request.path)", "unknown-function", "siez", "size"),
         ("base64.encod(b'a')", "unknown-function", "base64.encod", "base64.encode"),
@@ -127,7 +127,7 @@ def test_all_problems_come_in_one_go_in_the_order_of_the_source() -> None:
     source = "reqest.method == 'GET' && request.pth.startsWith('/') && count + 'a' == nope(1)"
     assert [(found.code, source[found.start : found.end]) for found in problems(source)] == [
         ("unknown-name", "reqest"),
-        ("unknown-name", "pth"),
+        ("unknown-member", "pth"),
         ("wrong-type", "count + 'a'"),
         ("unknown-function", "nope"),
     ]
