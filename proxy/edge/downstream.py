@@ -137,18 +137,18 @@ class Connection(asyncio.Protocol):
             self._feed(data)
 
     def write(self, data: bytes) -> None:
-        if not self.closed:
+        if not self.transport.is_closing():
             self.transport.write(data)
 
     def pause(self) -> None:
         """Stop reading from the client."""
-        if not self._paused and not self.closed:
+        if not self._paused and not self.transport.is_closing():
             self._paused = True
             self.timer.clear()
             self.transport.pause_reading()
 
     def resume(self) -> None:
-        if self._paused and not self.closed and not self._held:
+        if self._paused and not self._held and not self.transport.is_closing():
             self._paused = False
             self.transport.resume_reading()
 
@@ -374,7 +374,7 @@ class Connection(asyncio.Protocol):
         self._rest = b""
         self._total.clear()
         self.timer.set(self.gateway.deadlines.linger)
-        if self.ended or not self.transport.can_write_eof():
+        if self.ended or self.transport.is_closing() or not self.transport.can_write_eof():
             self.transport.close()
             return
         self.transport.write_eof()
@@ -399,6 +399,7 @@ class Connection(asyncio.Protocol):
         """Cut the connection so that nobody can take it for a clean end."""
         if self.closed:
             return
+        self.timer.close()
         sock = self.transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

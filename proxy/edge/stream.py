@@ -52,10 +52,14 @@ class Tunnel:
         else:
             self.sent += len(data)
         self._idle.set(self._seconds)
-        self._other(transport).write(data)
+        other = self._other(transport)
+        if not other.is_closing():
+            other.write(data)
 
     def full(self, transport: asyncio.Transport) -> None:
-        self._other(transport).pause_reading()
+        other = self._other(transport)
+        if not other.is_closing():
+            other.pause_reading()
 
     def drained(self, transport: asyncio.Transport) -> None:
         other = self._other(transport)
@@ -66,7 +70,7 @@ class Tunnel:
         """Pass on that one side has nothing more to say; gives whether its connection stays open to be answered."""
         other = self._other(transport)
         self._ended.add(id(transport))
-        if len(self._ended) == 2 or not other.can_write_eof() or not transport.can_write_eof():
+        if len(self._ended) == 2 or other.is_closing() or not other.can_write_eof() or not transport.can_write_eof():
             self.close()
             return False
         other.write_eof()

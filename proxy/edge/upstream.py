@@ -167,7 +167,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def send(self, data: bytes, *, last: bool) -> None:
         """Write bytes of the request; after the `last` ones the upstream's time for an answer runs."""
-        if data:
+        if data and not self.transport.is_closing():
             self.transport.write(data)
         if last:
             self._sent = True
@@ -178,13 +178,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Stop reading: the client does not keep up, or the rules are not done with the head."""
-        if not self._paused and not self.closed:
+        if not self._paused and not self.transport.is_closing():
             self._paused = True
             self._timer.clear()
             self.transport.pause_reading()
 
     def resume(self) -> None:
-        if self._paused and not self.closed:
+        if self._paused and not self.transport.is_closing():
             self._paused = False
             self._timer.set(self._options.stall)
             self.transport.resume_reading()

@@ -8,7 +8,7 @@ import itertools
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,6 +72,12 @@ class Wire:
         self.reader = reader
         self.writer = writer
         self.received = b""
+        self.noticed: Callable[[], None] = lambda: None
+
+    def _keep(self, data: bytes) -> bytes:
+        self.received += data
+        self.noticed()
+        return data
 
     @classmethod
     async def open(cls, port: int, **more: Any) -> Wire:
@@ -85,18 +91,18 @@ class Wire:
     async def drip(self, data: bytes) -> None:
         """Send byte by byte, each in a segment of its own as far as the loop allows."""
         for at in range(len(data)):
+            if self.writer.is_closing():
+                return
             self.writer.write(data[at : at + 1])
             await asyncio.sleep(0)
 
     async def until(self, mark: bytes) -> bytes:
         data = await asyncio.wait_for(self.reader.readuntil(mark), PATIENCE)
-        self.received += data
-        return data
+        return self._keep(data)
 
     async def exactly(self, size: int) -> bytes:
         data = await asyncio.wait_for(self.reader.readexactly(size), PATIENCE)
-        self.received += data
-        return data
+        return self._keep(data)
 
     async def rest(self) -> bytes:
         """Read to the end of the connection; a reset counts as the end."""
@@ -105,8 +111,7 @@ class Wire:
             while part := await asyncio.wait_for(self.reader.read(1 << 20), PATIENCE):
                 parts.append(part)
         data = b"".join(parts)
-        self.received += data
-        return data
+        return self._keep(data)
 
     async def message(self, *, bodyless: bool = False, interim: bool = False) -> Message:
         """Read one message; `bodyless` for the answer to a HEAD, `interim` to return interim answers like others."""
@@ -155,6 +160,13 @@ class Wire:
             await self.writer.wait_closed()
 
 
+async def eventually(condition: Callable[[], object]) -> None:
+    """Let the loop run until a condition holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0)
+
+
 Answering = Callable[[Wire, int], Awaitable[None]]
 
 
@@ -177,6 +189,7 @@ class RecordingUpstream:
         self.messages: list[Message] = []
         self.faults: list[BaseException] = []
         self.port = 0
+        self._arrived = asyncio.Event()
         self._number = itertools.count()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -190,6 +203,7 @@ class RecordingUpstream:
         assert task is not None
         self._tasks.add(task)
         wire = Wire(reader, writer)
+        wire.noticed = self._arrived.set
         self.wires.append(wire)
         try:
             if self.answering is not None:
@@ -210,6 +224,13 @@ class RecordingUpstream:
             await wire.send(
                 self.answer if message.method != b"HEAD" else self.answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
             )
+
+    async def begun(self) -> Wire:
+        """Wait until a request's head has come in; gives its connection."""
+        while not any(wire.received for wire in self.wires):
+            self._arrived.clear()
+            await asyncio.wait_for(self._arrived.wait(), PATIENCE)
+        return next(wire for wire in self.wires if wire.received)
 
     async def take(self, wire: Wire) -> Message:
         """Read one request and keep it."""
@@ -283,6 +304,9 @@ async def upstream() -> AsyncIterator[RecordingUpstream]:
 async def start(upstream: RecordingUpstream) -> AsyncIterator[Start]:
     """Start gateways: `start(*rules, bounds=…, deadlines=…, trust=…, limits=…, perform=…, dialect=…, **upstream options)`."""
     begun: list[Proxied] = []
+    # What the event loop would only log, an exception in a callback, fails the test.
+    noise: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
 
     async def begin(
         *rules: Rule,
@@ -337,11 +361,6 @@ async def start(upstream: RecordingUpstream) -> AsyncIterator[Start]:
         proxied.server.close()
         proxied.gateway.close()
         await proxied.server.wait_closed()
-
-
-@pytest.fixture
-def noisy_loop() -> Iterator[list[dict[str, Any]]]:
-    """Collect what the event loop would only log: an exception in a callback or a task."""
-    seen: list[dict[str, Any]] = []
-    yield seen
-    assert not seen
+        faults = [facts.error for _, facts in proxied.records if facts.error and "fault of the proxy" in facts.error]
+        assert not faults
+    assert not noise
