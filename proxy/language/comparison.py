@@ -1,0 +1,208 @@
+"""What a case expects against what came of it. Every difference is one text, of a line or a small diff."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from ..engine import codings
+from ..engine.cookies import SET_COOKIE, SetCookie
+from ..engine.exchange import Exchange
+from ..engine.message import Message, Request, Response
+from .case_model import (
+    Expectation,
+    Expected,
+    ExpectedCookie,
+    ExpectedRequest,
+    ExpectedResponse,
+    ExpectedRules,
+    listed,
+)
+from .document import plain
+
+# A body that a test compares is no larger than this once decoded.
+_DECODED = 1 << 26
+
+_ATTRIBUTES = {"max_age": "Max-Age", "domain": "Domain", "path": "Path", "same_site": "SameSite"}
+_FLAGS = {"secure": "Secure", "http_only": "HttpOnly"}
+
+
+def compare(expect: Expectation, exchange: Exchange, forwarded: Request | None, answer: Response | None) -> list[str]:
+    """Say what differs; `forwarded` is None when the auth service was not called."""
+    findings: list[str] = []
+    if expect.upstream == "not called":
+        if forwarded is not None:
+            findings.append("upstream: the request was forwarded, and should not have been")
+    elif expect.upstream is not None:
+        if forwarded is None:
+            status = answer.status if answer is not None else "no answer"
+            findings.append(f"upstream: the request was not forwarded ({status}: {_why(exchange)})")
+        else:
+            findings += _compare_request(expect.upstream, forwarded)
+    if expect.response is not None and answer is not None:
+        findings += _compare_response(expect.response, answer, exchange)
+    if expect.rules is not None:
+        findings += _compare_rules(expect.rules, exchange)
+    if expect.log is not None:
+        findings += _compare_log(expect.log, exchange)
+    return findings
+
+
+def _why(exchange: Exchange) -> str:
+    verdict = exchange.verdict
+    return f"{verdict.rule or 'the proxy'}: {verdict.cause or verdict.reason or verdict.action or 'no reason given'}"
+
+
+def _compare_request(expected: ExpectedRequest, request: Request) -> Iterator[str]:
+    if expected.method is not None and request.method != expected.method:
+        yield f"upstream.method: expected {expected.method}, got {request.method}"
+    if expected.path is not None and request.path != expected.path:
+        yield f"upstream.path: expected {expected.path}, got {request.path}"
+    if expected.query is not None:
+        got: dict[str, list[str]] = {}
+        for name, value in parse_qsl(request.query or "", keep_blank_values=True):
+            got.setdefault(name, []).append(value)
+        wanted = {name: listed(value) for name, value in expected.query.items()}
+        if got != wanted:
+            yield f"upstream.query: expected {wanted}, got {got}"
+    for name, cookie in expected.cookies.items():
+        have = request.cookies.all(name)
+        if have != ([] if cookie is None else [cookie]):
+            yield f"upstream.cookies.{name}: expected {cookie!r}, got {have!r}"
+    yield from _compare_message("upstream", expected, request, f"{request.method} {request.url}\n", None)
+
+
+def _compare_response(expected: ExpectedResponse, answer: Response, exchange: Exchange) -> Iterator[str]:
+    if expected.status is not None and answer.status != expected.status:
+        why = f" ({_why(exchange)})" if exchange.verdict.by != "upstream" else ""
+        yield f"response.status: expected {expected.status}, got {answer.status}{why}"
+    if expected.reason is not None and answer.reason != expected.reason:
+        yield f"response.reason: expected {expected.reason!r}, got {answer.reason!r}"
+    for name, cookie in expected.cookies.items():
+        yield from _compare_cookie(name, cookie, answer)
+    own = exchange.correlation if answer.origin != "upstream" else None
+    yield from _compare_message("response", expected, answer, f"{answer.status} {answer.reason}\n", own)
+
+
+def _compare_cookie(name: str, expected: str | ExpectedCookie | None, answer: Response) -> Iterator[str]:
+    where = f"response.cookies.{name}"
+    lines = [SetCookie.parse(line[2]) for line in answer.headers.lines if line[0] == SET_COOKIE]
+    found = [cookie for cookie in lines if cookie.name == name.encode()]
+    if expected is None:
+        if found:
+            yield f"{where}: expected none, got {found[0].dump().decode('utf-8', 'replace')!r}"
+        return
+    if len(found) != 1:
+        yield f"{where}: expected one, got {len(found)}"
+        return
+    cookie, shown = found[0], found[0].dump().decode("utf-8", "replace")
+    value = expected if isinstance(expected, str) else expected.value
+    if value is not None and cookie.value != value.encode():
+        yield f"{where}: expected the value {value!r}, got {shown!r}"
+    if isinstance(expected, str):
+        return
+    for key, attribute in _FLAGS.items():
+        flag = getattr(expected, key)
+        if flag is not None and (cookie.get(attribute) is not None) is not flag:
+            yield f"{where}.{key}: expected {str(flag).lower()}, got {shown!r}"
+    for key, attribute in _ATTRIBUTES.items():
+        if key not in expected.model_fields_set:
+            continue
+        wanted, got = getattr(expected, key), cookie.get(attribute)
+        text = got.decode("utf-8", "replace") if got is not None else None
+        same = text == wanted if wanted is None or text is None else text.lower() == str(wanted).lower()
+        if not same:
+            yield f"{where}.{key}: expected {wanted!r}, got {shown!r}"
+
+
+def _compare_rules(expected: ExpectedRules, exchange: Exchange) -> Iterator[str]:
+    if expected.ran is not None and exchange.ran != expected.ran:
+        yield f"rules.ran: expected {expected.ran}, got {exchange.ran}"
+    if "denied_by" in expected.model_fields_set:
+        verdict = exchange.verdict
+        denied = verdict.rule if verdict.by == "rule" and verdict.action == "deny" else None
+        if denied != expected.denied_by:
+            yield f"rules.denied_by: expected {expected.denied_by}, got {denied}"
+
+
+def _compare_log(expected: list[str], exchange: Exchange) -> Iterator[str]:
+    lines = [
+        f"{note.kind} {note.rule}: {note.message} {json.dumps(note.fields, default=str)}" for note in exchange.notes
+    ]
+    for text in expected:
+        if not any(text in line for line in lines):
+            yield f"log: no line has {text!r} in {lines}"
+
+
+def _decoded(message: Message) -> bytes:
+    coding = (message.headers.text(b"content-encoding") or "").lower()
+    content = message.content or b""
+    if content and coding in codings.CODINGS:
+        return codings.decode(content, coding, _DECODED, message.side)
+    return content
+
+
+def _compare_message(
+    where: str, expected: Expected, message: Message, head: str, correlation: str | None
+) -> Iterator[str]:
+    for name, values in expected.headers.items():
+        got = [value.decode("utf-8", "replace") for value in message.headers.values(name.lower().encode())]
+        wanted = [] if values is None else listed(values)
+        if got != wanted and not (len(wanted) == 1 and ", ".join(got) == wanted[0]):
+            yield f"{where}.headers.{name}: expected {wanted}, got {got}"
+    content = _decoded(message)
+    if "json_" in expected.model_fields_set:
+        yield from _compare_json(where, plain(expected.json_), content, correlation)
+    if expected.form is not None:
+        form = dict(parse_qsl(content.decode("utf-8", "replace"), keep_blank_values=True))
+        if form != expected.form:
+            yield f"{where}.form: expected {expected.form}, got {form}"
+    for key, text in (("text", expected.text), ("raw", expected.raw)):
+        if text is not None and content != text.encode():
+            yield f"{where}.{key}: expected {text!r}, got {content.decode('utf-8', 'replace')!r}"
+    lines = "".join(f"{n.decode('latin-1')}: {v.decode('utf-8', 'replace')}\n" for _, n, v in message.headers.lines)
+    everything = head + lines + content.decode("utf-8", "replace")
+    for text in expected.absent:
+        if text in everything:
+            yield f"{where}.absent: {text!r} stands in the message"
+
+
+def _without(value: Any, text: str | None) -> Any:
+    """Leave out members that hold the correlation id, which only the run knows."""
+    if isinstance(value, Mapping):
+        return {
+            key: _without(item, text)
+            for key, item in value.items()
+            if text is None or not (isinstance(item, str) and text in item)
+        }
+    if isinstance(value, list):
+        return [_without(item, text) for item in value]
+    return value
+
+
+def _compare_json(where: str, wanted: Any, content: bytes, correlation: str | None) -> Iterator[str]:
+    try:
+        got = msgspec.json.decode(content)
+    except msgspec.DecodeError:
+        yield f"{where}.json: the body is not JSON: {content[:200].decode('utf-8', 'replace')!r}"
+        return
+    got = _without(got, correlation)
+    if _typed(got) != _typed(wanted):
+        one = json.dumps(wanted, indent=2, sort_keys=True, ensure_ascii=False).splitlines()
+        other = json.dumps(got, indent=2, sort_keys=True, ensure_ascii=False).splitlines()
+        shown = list(difflib.unified_diff(one, other, "expected", "got", lineterm="", n=2))
+        yield f"{where}.json:\n" + "\n".join(f"      {line}" for line in shown[2:])
+
+
+def _typed(value: Any) -> Any:
+    """Make 1, 1.0 and true three different values."""
+    if isinstance(value, dict):
+        return {key: _typed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_typed(item) for item in value]
+    return type(value).__name__, value
