@@ -149,7 +149,8 @@ def _type(schema: dict[str, Any], definitions: _Definitions, many: bool = False)
         return f"`{{{', '.join(definition['properties'])}}}`" if "properties" in definition else "map"
     if "enum" in schema or "const" in schema:
         words = schema.get("enum", [schema.get("const")])
-        return ", ".join(f"`{json.dumps(word).strip(chr(34))}`" for word in words)
+        spelled = {str(word).lower(): json.dumps(word).strip('"') for word in reversed(words)}
+        return ", ".join(f"`{word}`" for word in reversed(spelled.values()))
     return _plain_type(schema, definitions, many)
 
 

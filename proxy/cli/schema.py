@@ -80,12 +80,21 @@ class _Generator(GenerateJsonSchema):
             return {**inner, "type": ["string", "number", "boolean"]}
         if name == "_status":
             return {**inner, "minimum": 200, "maximum": 599}
-        if name == "_lower" and "enum" in inner:
-            return {**inner, "enum": [*inner["enum"], *(word.capitalize() for word in inner["enum"])]}
+        if name == "_lower":
+            return _in_either_case(inner)
         return inner
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
         return False
+
+
+def _in_either_case(schema: dict[str, Any]) -> dict[str, Any]:
+    """Let words also begin with a capital, as HTTP writes them."""
+    if "anyOf" in schema:
+        return {**schema, "anyOf": [_in_either_case(part) for part in schema["anyOf"]]}
+    if "enum" in schema:
+        return {**schema, "enum": [*schema["enum"], *(word.capitalize() for word in schema["enum"])]}
+    return schema
 
 
 def _tidy(schema: Any) -> Any:
