@@ -54,7 +54,7 @@ def test_five_mistakes_in_one_file_are_all_named_with_line_and_column(rules: Pat
     assert [(int(line), int(column), code) for _, line, column, code in found] == [
         (4, 13, "unknown-key"),
         (6, 9, "unknown-action"),
-        (7, 41, "unknown-name"),
+        (7, 41, "unknown-member"),
         (8, 16, "unknown-key"),
         (9, 11, "wrong-value"),
     ]
