@@ -33,7 +33,9 @@ def _direct(node: n.Node) -> Callable[[Any], Any] | None:
     """Return the reader of an expression that is nothing but a place in the environment."""
     if isinstance(node, n.Name | n.Select | n.Index) and node.access is not None and not node.access.optional:
         tested = isinstance(node, n.Select) and node.tested
-        return None if tested else getter(node.access)
+        # Another kind of read goes through the program's guard against foreign errors.
+        guarded = node.access.reader is None and node.access.variable.attribute is None
+        return None if tested or guarded else getter(node.access)
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -93,9 +94,12 @@ def to_double(value: Any) -> float:
         if "_" in value or not value.isascii() or value != value.strip():
             raise EvaluationError("double(): the text is no number")
         try:
-            return float(value)
+            found = float(value)
         except ValueError:
             raise EvaluationError("double(): the text is no number") from None
+        if math.isinf(found) and "inf" not in value.lower():
+            raise EvaluationError("double(): the number is out of range")
+        return found
     raise no_overload("double", value)
 
 
