@@ -194,7 +194,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self._caller is None:
             return
         head = self._head
-        if self._sent and head is not None and not head.close and not head.chunked and self._left <= _DRAINED:
+        known = head is not None and head.status != 101 and not head.close and not head.chunked
+        if known and self._sent and self._left <= _DRAINED:
             self._caller = _nobody
             self.resume()
         else:
