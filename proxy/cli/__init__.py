@@ -5,6 +5,8 @@ Results go to stdout, notes to stderr. Exit codes: 0 fine, 1 findings, 2 usage, 
 
 from __future__ import annotations
 
+import io
+import sys
 from importlib import import_module
 
 import click
@@ -53,4 +55,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        # A file name or a terminal that is not UTF-8 must not end a report with a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     cli(prog_name="vestibule")

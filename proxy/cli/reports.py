@@ -46,7 +46,7 @@ def _json(report: Report, _color: bool) -> str:
         "files": report.files,
         "problems": problems,
     }
-    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(found, indent=2) + "\n"
 
 
 def _plain(problem: Problem) -> dict[str, Any]:
@@ -103,12 +103,12 @@ def _sarif(report: Report, _color: bool) -> str:
         "version": "2.1.0",
         "runs": [run],
     }
-    return json.dumps(log, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(log, indent=2) + "\n"
 
 
 def _result(problem: Problem, codes: list[str]) -> dict[str, Any]:
     region = {"startLine": problem.line, "startColumn": problem.column, "endColumn": problem.end}
-    location = {"artifactLocation": {"uri": quote(problem.source)}, "region": region}
+    location = {"artifactLocation": {"uri": quote(problem.source, errors="surrogateescape")}, "region": region}
     return {
         "ruleId": problem.code,
         "ruleIndex": codes.index(problem.code),
