@@ -77,7 +77,7 @@ class Places:
         if access is not None and access.variable.members is not None and not access.path:
             self.member(node, access)
         elif access is not None and access.variable.open is not None:
-            self.step(node, access, node.name, self.part(node, operand.type))
+            self.step(node, access, node.name)
         else:
             self.checking.consume(operand)
             node.type = self.part(node, operand.type)
@@ -125,10 +125,18 @@ class Places:
         elif node.optional:
             self.checking.test(member, ())
 
-    def step(self, node: n.Select | n.Index, access: n.Access, key: str | int, type: Type) -> None:
+    def step(self, node: n.Select | n.Index, access: n.Access, key: str | int) -> None:
         """Go one step deeper into a document that is opened only where it is read."""
         variable, path = access.variable, (*access.path, key)
         assert variable.open is not None
+        known = len(self.checking.found.problems)
+        if isinstance(node, n.Select):
+            type = self.part(node, node.operand.type)
+        else:
+            type = self.item(node, node.operand.type, node.index.type)
+        if len(self.checking.found.problems) > known:
+            node.type = DYN
+            return
         try:
             reader = variable.open(path)
         except ABSORBED as error:
@@ -164,7 +172,7 @@ class Places:
             is_static = type(key.value) is str or (type(key.value) is int and key.value >= 0)
             if is_static and access.variable.open is not None:
                 self.checking.visit(key)
-                self.step(node, access, key.value, self.item(node, operand.type, key.type))
+                self.step(node, access, key.value)
                 return
         self.checking.consume(operand)
         node.type = self.item(node, operand.type, self.checking.value(key))

@@ -82,9 +82,12 @@ class Signatures:
             node.name, node.target, node.name_start = name, None, target.start
 
     def unknown_function(self, node: n.Call) -> None:
-        for arg in node.args if node.target is None else [node.target, *node.args]:
-            self.checking.value(arg)
         member = node.target is not None
+        if node.target is not None:
+            self.checking.value(node.target)
+        # A macro that is written wrongly has names in it that mean nothing yet.
+        for arg in [] if member and node.name in _MACROS else node.args:
+            self.checking.value(arg)
         if (node.name, not member) in self.checking.functions:
             form = f"{node.name}(x)" if member else f"x.{node.name}()"
             text, suggestion = f"{node.name} is called as {form}", None

@@ -116,8 +116,8 @@ def test_an_unknown_name_gets_the_nearest(source: str, code: str, marked: str, s
         ("secret('A' + 'B')", "'A' + 'B'", "a literal text"),
     ],
 )
-def test_a_wrong_type_is_found_at_its_place(source: str, marked: str, words: str) -> None:
-    found = problems(source)[0]
+def test_a_wrong_type_is_found_once_at_its_place(source: str, marked: str, words: str) -> None:
+    (found,) = problems(source)
     assert words in found.text, found
     assert source[found.start :].startswith(marked)
     assert found.end > found.start
