@@ -158,6 +158,8 @@ def test_reads_are_the_static_paths(source: str, reads: list[Read]) -> None:
         ("has(request.body.user.name)", True, []),
         ("has(request.body.user.nick)", False, []),
         ("request.body.?user.?name.orValue('-')", "ann", [("user", "name")]),
+        ("has(request.body.?user.name)", True, []),
+        ("has(request.body.?none.name)", False, []),
         ("request.body.?none.?name.orValue('-')", "-", []),
         ("request.body.?none.name.orValue('-')", "-", []),
         ("request.body.?user.hasValue()", True, [("user",)]),
