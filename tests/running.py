@@ -1,0 +1,179 @@
+"""A `vestibule run` of its own process for a test: started, waited for by its own words, ended with the test."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PATIENCE = 20.0
+
+
+class Lines:
+    """The lines of a stream, read by a thread of its own as they come."""
+
+    def __init__(self, stream: IO[str] | None) -> None:
+        assert stream is not None
+        self._stream = stream
+        self._queue: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        for line in self._stream:
+            self._queue.put(line)
+        self._queue.put("")
+
+    def next(self, what: str) -> str:
+        """Give the next line, or fail after a while."""
+        try:
+            line = self._queue.get(timeout=PATIENCE)
+        except queue.Empty:
+            raise AssertionError(f"waited in vain for {what}") from None
+        assert line, f"the process ended while the test waited for {what}"
+        return line
+
+    def rest(self) -> str:
+        """Give what is left, after the end of the process."""
+        self._thread.join(PATIENCE)
+        found = []
+        while not self._queue.empty():
+            found.append(self._queue.get())
+        return "".join(found)
+
+
+@dataclass(slots=True)
+class Answer:
+    """An answer as it came."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Proxy:
+    """A running proxy; `events` are the lines of its log."""
+
+    process: subprocess.Popen[str]
+    out: Lines
+    err: Lines
+    address: str = ""
+    upstream: str = ""
+    greeting: list[str] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    raw: list[str] = field(default_factory=list)
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+    def event(self, name: str, **fields: Any) -> dict[str, Any]:
+        """Wait for a line of the log, from the first one that was not waited for."""
+        while True:
+            for index, event in enumerate(self.events):
+                if event["event"] == name and all(event.get(key) == value for key, value in fields.items()):
+                    del self.events[: index + 1]
+                    return event
+            self._read()
+
+    def _read(self) -> None:
+        line = self.out.next(f"a line of the log; so far {self.raw[-5:]}")
+        self.raw.append(line)
+        self.events.append(json.loads(line))
+
+    def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
+        """Make a call on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        try:
+            data = None if body is None else json.dumps(body).encode()
+            given = {**({"Content-Type": "application/json"} if data else {}), **(headers or {})}
+            connection.request(method, path, data, given)
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.getheaders()), response.read())
+        finally:
+            connection.close()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end; gives the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+    def rest(self) -> str:
+        """Give the whole log, after the end."""
+        return "".join(self.raw) + self.out.rest()
+
+
+def command(*words: str | Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start the command line."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "proxy", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+        cwd=ROOT,
+        env={**os.environ, "NO_COLOR": "1", **(env or {})},
+    )
+
+
+def run_command(*words: str | Path, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """Run the command line to its end; gives the exit code and what it wrote."""
+    with command(*words, env=env) as process:
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+
+@contextmanager
+def running(*words: str | Path, env: Mapping[str, str] | None = None) -> Iterator[Proxy]:
+    """Start a proxy on a free port and wait until it is ready."""
+    with command("run", "--listen", "127.0.0.1:0", *words, env=env) as process:
+        try:
+            proxy = Proxy(process, Lines(process.stdout), Lines(process.stderr))
+            while not proxy.address or not proxy.greeting[-1].startswith("  rules"):
+                line = proxy.err.next("the greeting")
+                proxy.greeting.append(line.rstrip())
+                if found := re.match(r"  listening on  (\S+)", line):
+                    proxy.address = found[1]
+                if found := re.match(r"  upstream      (\S+)", line):
+                    proxy.upstream = found[1]
+            proxy.event("ready")
+            yield proxy
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(5)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+
+def is_gone(pid: int) -> bool:
+    """Say whether a process has ended; wait a while for it."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state == "Z":
+            return True
+        os.sched_yield()
+    return False
