@@ -7,7 +7,9 @@ from collections.abc import Callable
 NAMES = ("kibo",)
 
 
-async def serve(name: str, *, host: str, port: int, data: str | None, ready: Callable[[str], None] | None = None) -> None:
+async def serve(
+    name: str, *, host: str, port: int, data: str | None, ready: Callable[[str], None] | None = None
+) -> None:
     """Serve a sandbox until cancelled; `ready` is called with its address. `data` is a SQLite file, None for memory."""
     import asyncio
 

@@ -6,6 +6,8 @@ Its address is the first line on stdout. It ends when its standard input does: w
 from __future__ import annotations
 
 import asyncio
+import os
+import sqlite3
 import sys
 
 from . import serve
@@ -13,16 +15,29 @@ from . import serve
 
 async def main(name: str, data: str | None) -> None:
     gone = asyncio.Event()
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), lambda: sys.stdin.buffer.read1(1) or gone.set())
+    stdin = sys.stdin.fileno()
+
+    def heard() -> None:
+        if not os.read(stdin, 4096):
+            asyncio.get_running_loop().remove_reader(stdin)
+            gone.set()
 
     def ready(address: str) -> None:
+        print(f"sandbox:{name} has made-up customers. It is not for production.", file=sys.stderr, flush=True)
         print(address, flush=True)
 
+    asyncio.get_running_loop().add_reader(stdin, heard)
     task = asyncio.create_task(serve(name, host="127.0.0.1", port=0, data=data, ready=ready))
     ended = asyncio.create_task(gone.wait())
     await asyncio.wait({task, ended}, return_when=asyncio.FIRST_COMPLETED)
+    ended.cancel()
     task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    try:
+        await task
+    except asyncio.CancelledError:
+        return
+    except sqlite3.Error as error:
+        sys.exit(f"sandbox:{name}: {data} cannot be used: {error}")
 
 
 if __name__ == "__main__":

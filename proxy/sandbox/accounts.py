@@ -12,121 +12,99 @@ import secrets
 import sqlite3
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+from .customer import CUSTOMERS
 
 LOCK_AFTER = 5
 CODE_SECONDS = 180
 CODE_TRIES = 3
 
+# What a code is for: the second half of a login, or a login of its own.
+Kind = Literal["2fa", "otp"]
+
 _TABLES = """
+PRAGMA synchronous = OFF;
 CREATE TABLE IF NOT EXISTS accounts (
     id INTEGER PRIMARY KEY, email TEXT UNIQUE NOT NULL, salt BLOB NOT NULL, password BLOB NOT NULL,
     user_id TEXT UNIQUE NOT NULL, factor INTEGER NOT NULL, locked INTEGER NOT NULL, failures INTEGER NOT NULL,
-    data TEXT NOT NULL);
+    members TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS refreshes (token TEXT PRIMARY KEY, user_id TEXT NOT NULL, expires REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS codes (user_id TEXT PRIMARY KEY, code TEXT NOT NULL, expires REAL NOT NULL, tries INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS codes (
+    user_id TEXT, kind TEXT, code TEXT NOT NULL, expires REAL NOT NULL, tries INTEGER NOT NULL,
+    PRIMARY KEY (user_id, kind));
 """
-
-_VIP: dict[str, Any] = {
-    "segments": [
-        {"id": 7, "code": "VIP", "name": "Very important", "description": "Ships free"},
-        {"id": 9, "code": "EARLY", "name": "Early access", "description": "Sees sales a day before"},
-    ],
-    "notes": [{"id": 1, "content": "Calls often. Prefers the blue box."}, {"id": 2, "content": "Owed an apology."}],
-    "contacts": [
-        {
-            "id": 31,
-            "email": "vip@example.com",
-            "firstName": "Vivian",
-            "lastNameOrSurname": "Pryce",
-            "address": {
-                "address1": "1 Example Street",
-                "cityOrTown": "Springfield",
-                "countryCode": "US",
-                "postalOrZipCode": "00000",
-                "isValidated": True,
-            },
-            "phoneNumbers": {"home": "555-0100", "mobile": "555-0101"},
-            "types": [{"name": "Billing", "isPrimary": True}],
-        }
-    ],
-}
-
-# (e-mail, password, second factor, locked, first name, last name, more)
-_SEED: list[tuple[str, str, bool, bool, str, str, dict[str, Any]]] = [
-    ("jane@example.com", "correct-horse-1", False, False, "Jane", "Doe", {"notes": [{"id": 3, "content": "Met at the fair."}]}),
-    ("maria@example.com", "correct-horse-2", True, False, "Maria", "Rossi", {}),
-    ("locked@example.com", "correct-horse-3", False, True, "Lou", "Key", {}),
-    ("vip@example.com", "correct-horse-4", False, False, "Vivian", "Pryce", _VIP),
-]
+_ACCOUNT = "SELECT id, email, user_id, factor, locked, members, failures, salt, password FROM accounts WHERE "
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A customer; `data` are the members of `customerAccount` that differ from the default."""
+    """A customer; `members` are those of `customerAccount` that differ from the default."""
 
     id: int
     email: str
     user_id: str
     factor: bool
     locked: bool
-    failures: int
-    data: dict[str, Any]
+    members: dict[str, Any]
 
 
 def _digest(password: str, salt: bytes) -> bytes:
     return hashlib.scrypt(password.encode(), salt=salt, n=1 << 10, r=8, p=1, dklen=32)
 
 
+def _account(row: tuple[Any, ...]) -> Account:
+    return Account(row[0], row[1], row[2], bool(row[3]), bool(row[4]), json.loads(row[5]))
+
+
 class Accounts:
     """All customers."""
 
     def __init__(self, path: str | None) -> None:
+        """Open the file, or memory; whoever got locked by wrong passwords is unlocked by the restart."""
         self._db = sqlite3.connect(path or ":memory:", isolation_level=None)
         self._db.executescript(_TABLES)
-        self._db.execute("UPDATE accounts SET failures = 0, locked = (email = 'locked@example.com')")
-        for number, (email, password, factor, locked, first, last, more) in enumerate(_SEED, start=1001):
+        self._db.execute("DELETE FROM refreshes WHERE expires < ?", (time.time(),))
+        self._db.execute("UPDATE accounts SET failures = 0")
+        for number, (email, password, factor, locked, members) in enumerate(CUSTOMERS, start=1001):
             salt = secrets.token_bytes(16)
-            data = {"firstName": first, "lastName": last, **more}
             self._db.execute(
-                "INSERT OR IGNORE INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
-                (number, email, salt, _digest(password, salt), f"user{number:028x}", factor, locked, json.dumps(data)),
-            )
+                "INSERT INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?) ON CONFLICT DO UPDATE SET locked = ?",
+                (
+                    number, email, salt, _digest(password, salt), f"user{number:028x}", factor, locked,
+                    json.dumps(members), locked,
+                ),
+            )  # fmt: skip
 
     def close(self) -> None:
         self._db.close()
 
-    def _one(self, where: str, value: str) -> tuple[Account, bytes, bytes] | None:
-        row = self._db.execute(
-            f"SELECT id, email, user_id, factor, locked, failures, data, salt, password FROM accounts WHERE {where} = ?",  # noqa: S608
-            (value,),
-        ).fetchone()
-        if row is None:
-            return None
-        account = Account(row[0], row[1], row[2], bool(row[3]), bool(row[4]), row[5], json.loads(row[6]))
-        return account, row[7], row[8]
-
     def by_email(self, email: str) -> Account | None:
-        found = self._one("email", email.strip().lower())
-        return found[0] if found else None
+        row = self._db.execute(f"{_ACCOUNT} email = ?", (email.strip().lower(),)).fetchone()
+        return _account(row) if row else None
 
     def by_user(self, user_id: str) -> Account | None:
-        found = self._one("user_id", user_id)
-        return found[0] if found else None
+        row = self._db.execute(f"{_ACCOUNT} user_id = ?", (user_id,)).fetchone()
+        return _account(row) if row else None
+
+    def by_id(self, id: int) -> Account | None:
+        row = self._db.execute(f"{_ACCOUNT} id = ?", (id,)).fetchone()
+        return _account(row) if row else None
 
     def log_in(self, email: str, password: str) -> Account | None:
-        """Return the account when the password is right; count and lock when it is not."""
-        found = self._one("email", email.strip().lower())
-        if found is None:
+        """Return the account, locked or not, when the password is right; count and lock when it is not."""
+        row = self._db.execute(f"{_ACCOUNT} email = ?", (email.strip().lower(),)).fetchone()
+        if row is None:
             return None
-        account, salt, digest = found
+        account, failures, salt, digest = _account(row), row[6], row[7], row[8]
         if secrets.compare_digest(_digest(password, salt), digest):
             if not account.locked:
                 self._db.execute("UPDATE accounts SET failures = 0 WHERE id = ?", (account.id,))
             return account
-        failures = account.failures + 1
-        locked = account.locked or failures >= LOCK_AFTER
-        self._db.execute("UPDATE accounts SET failures = ?, locked = ? WHERE id = ?", (failures, locked, account.id))
+        locked = account.locked or failures + 1 >= LOCK_AFTER
+        self._db.execute(
+            "UPDATE accounts SET failures = ?, locked = ? WHERE id = ?", (failures + 1, locked, account.id)
+        )
         return None
 
     def issue_refresh(self, user_id: str, seconds: float) -> str:
@@ -139,26 +117,37 @@ class Accounts:
         row = self._db.execute("DELETE FROM refreshes WHERE token = ? RETURNING user_id, expires", (token,)).fetchone()
         return row[0] if row is not None and row[1] > time.time() else None
 
-    def issue_code(self, user_id: str) -> str:
+    def issue_code(self, user_id: str, kind: Kind) -> str:
+        """Make a code; one of the same kind that was issued before does not hold any more."""
         code = f"{secrets.randbelow(1_000_000):06d}"
-        self._db.execute("INSERT OR REPLACE INTO codes VALUES (?, ?, ?, 0)", (user_id, code, time.time() + CODE_SECONDS))
+        self._db.execute(
+            "INSERT OR REPLACE INTO codes VALUES (?, ?, ?, ?, 0)", (user_id, kind, code, time.time() + CODE_SECONDS)
+        )
         return code
+
+    def waiting(self) -> list[str]:
+        """Return who gave the right password and still owes the second factor."""
+        rows = self._db.execute("SELECT user_id FROM codes WHERE kind = '2fa' AND expires > ?", (time.time(),))
+        return [user_id for (user_id,) in rows]
 
     def codes(self) -> dict[str, str]:
         """Return the codes that still hold, by e-mail."""
         rows = self._db.execute(
-            "SELECT email, code FROM codes JOIN accounts USING (user_id) WHERE expires > ? AND tries < ?",
+            "SELECT email, code FROM codes JOIN accounts USING (user_id) "
+            "WHERE expires > ? AND tries < ? ORDER BY expires",
             (time.time(), CODE_TRIES),
         )
         return dict(rows.fetchall())
 
-    def take_code(self, user_id: str, code: str) -> bool:
+    def take_code(self, user_id: str, kind: Kind, code: str) -> bool:
         """Say whether a code is right; a right one is used up, the third wrong one burns it."""
-        row = self._db.execute("SELECT code, expires, tries FROM codes WHERE user_id = ?", (user_id,)).fetchone()
+        row = self._db.execute(
+            "SELECT code, expires, tries FROM codes WHERE user_id = ? AND kind = ?", (user_id, kind)
+        ).fetchone()
         if row is None or row[1] <= time.time() or row[2] >= CODE_TRIES:
             return False
         if secrets.compare_digest(row[0].encode(), code.encode()):
-            self._db.execute("DELETE FROM codes WHERE user_id = ?", (user_id,))
+            self._db.execute("DELETE FROM codes WHERE user_id = ? AND kind = ?", (user_id, kind))
             return True
-        self._db.execute("UPDATE codes SET tries = tries + 1 WHERE user_id = ?", (user_id,))
+        self._db.execute("UPDATE codes SET tries = tries + 1 WHERE user_id = ? AND kind = ?", (user_id, kind))
         return False
