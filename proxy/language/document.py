@@ -6,24 +6,24 @@ duplicate keys are refused on the way and nothing recurses. What is refused is r
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import yaml
 
 from .problems import Mark, Problems
+from .scalars import Float, Int, plain, resolve
+from .syntax import DEPTH, HALF_A_PAIR, LINES, TOO_DEEP, explain_syntax, mark_at
+
+__all__ = ["ALIASED", "DEPTH", "NODES", "SIZE", "Document", "Float", "Int", "Source", "load", "plain"]
 
 Loc = tuple[str | int, ...]
 
 SIZE = 1 << 20
-DEPTH = 64
 NODES = 100_000
 # What aliases may add to a file: each costs as much as what it stands for.
 ALIASED = 10_000
-
-_TOO_DEEP = f"a file is nested at most {DEPTH} levels deep"
 
 # What YAML calls printable, less the marks that its versions break lines at differently (NEL, LS, PS), less the BOM.
 _UNPRINTABLE = re.compile(
@@ -31,74 +31,8 @@ _UNPRINTABLE = re.compile(
 )
 _CONTROL = re.compile("[\\x00-\\x1f\\x7f]")
 _SURROGATE = re.compile("[\\ud800-\\udfff]")
-_LINES = re.compile("\\r\\n|\\r|\\n")
-
-_INT = re.compile(r"[-+]?[0-9]+")
-_BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_WORDS: dict[str, bool | None] = {
-    "": None, "~": None, "null": None, "Null": None, "NULL": None,
-    "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
-}  # fmt: skip
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-# What the scanner and the parser say, in an author's words.
-_WORDING = (
-    ("mapping values are not allowed", "a `:` cannot stand here: check the indentation, or write the text in quotes"),
-    ("found unexpected end of stream", "this is not closed before the end of the file"),
-    ("found unexpected document indicator", "this is not closed before the end of the document"),
-    ("could not find expected ':'", "a `key: value` is wanted here, and the `:` is missing"),
-    ("did not find expected key", "a `key: value` is wanted here: check the indentation and the quotes"),
-    ("did not find expected '-' indicator", "a list item `- …` is wanted here: check the indentation"),
-    ("block sequence entries are not allowed", "a list item cannot stand here: begin it on a line of its own"),
-    (
-        "found unknown escape character",
-        "there is no such escape in double quotes; single quotes keep a `\\` as it is",
-    ),
-    (
-        "found invalid Unicode character escape code",
-        "half a surrogate pair is no character: write it as `\\U` and eight digits",
-    ),
-    ("found incompatible YAML document", "rule files are YAML 1.2"),
-    ("found undefined tag handle", "rule files have no tags"),
-)
-
-
-class Int(int):
-    """An integer that remembers how it was written."""
-
-    source: str
-
-    def __new__(cls, value: int, source: str) -> Self:
-        made = super().__new__(cls, value)
-        made.source = source
-        return made
-
-
-class Float(float):
-    """A number that remembers how it was written."""
-
-    source: str
-
-    def __new__(cls, value: float, source: str) -> Self:
-        made = super().__new__(cls, value)
-        made.source = source
-        return made
-
-
-def plain(data: Any) -> Any:
-    """Give the same data with ordinary numbers."""
-    if isinstance(data, dict):
-        return {key: plain(value) for key, value in data.items()}
-    if isinstance(data, list):
-        return [plain(item) for item in data]
-    if isinstance(data, Int):
-        return int(data)
-    if isinstance(data, Float):
-        return float(data)
-    return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +80,7 @@ class Document:
         if place is None or not isinstance(value, str):
             return self.mark(loc)
         start = self._written(place, value, offset, max(length, 1))
-        return place.mark if start is None else _mark_at(self.source.text, start, length)
+        return place.mark if start is None else mark_at(self.source.text, start, length)
 
     def _written(self, place: _Place, value: str, offset: int, length: int) -> int | None:
         """Find where in the file a part of a text stands, which escapes, folding and indentation may have moved."""
@@ -178,7 +112,7 @@ def _in_block(written: str, value: str, offset: int) -> int | None:
     row = value.count("\n", 0, offset)
     column = offset - (value.rfind("\n", 0, offset) + 1)
     wanted = value.split("\n")[row]
-    breaks = [match.end() for match in _LINES.finditer(written)]
+    breaks = [match.end() for match in LINES.finditer(written)]
     if row >= len(breaks):
         return None
     start = breaks[row]
@@ -203,48 +137,18 @@ def load(source: Source, problems: Problems) -> Document | None:
         text = f"the character U+{ord(wrong[0]):04X} cannot stand in a file; double quotes can hold it as an escape"
         if wrong[0] == "\ufeff":
             text = "a byte order mark (U+FEFF) cannot stand in a file: save it as UTF-8 without one"
-        problems.error("syntax", text, source.name, _mark_at(source.text, wrong.start()))
+        problems.error("syntax", text, source.name, mark_at(source.text, wrong.start()))
         return None
     try:
         return _Builder(source, problems).build()
     except _UnreadableError:
         return None
     except yaml.MarkedYAMLError as error:
-        _report_syntax(error, source, problems)
+        code, words, mark = explain_syntax(error, source.text)
+        problems.error(code, words, source.name, mark)
     except yaml.YAMLError:
         problems.error("syntax", "this is not YAML", source.name, Mark(1, 1, 2))
     return None
-
-
-def _mark_at(text: str, position: int, length: int = 1) -> Mark:
-    line, start = 1, 0
-    for found in _LINES.finditer(text, 0, position):
-        line, start = line + 1, found.end()
-    after = _LINES.search(text, position)
-    stop = after.start() if after is not None else len(text)
-    column = position - start + 1
-    return Mark(line, column, max(min(column + length, stop - start + 1), column + 1))
-
-
-def _report_syntax(error: yaml.MarkedYAMLError, source: Source, problems: Problems) -> None:
-    place, words = error.problem_mark or error.context_mark, error.problem or "not YAML"
-    mark = Mark(1, 1, 2) if place is None else Mark(place.line + 1, place.column + 1, place.column + 2)
-    if words.startswith("exceeded maximum nesting depth"):
-        problems.error("too-deep", _TOO_DEEP, source.name, mark)
-        return
-    if place is not None and words.startswith("found character that cannot start any token"):
-        char = source.text[place.index : place.index + 1]
-        words = f"a text that begins with `{char}` is written in quotes"
-        if char == "\t":
-            words = "a tab cannot stand here: indent with spaces"
-    else:
-        begin = error.context_mark
-        if words.startswith("found unexpected end of stream") and begin is not None:
-            mark = Mark(begin.line + 1, begin.column + 1, begin.column + 2)
-        if words.startswith("did not find expected ',' or") and begin is not None:
-            words = f"a `,` or the bracket that closes the one at line {begin.line + 1} is missing"
-        words = next((said for known, said in _WORDING if words.startswith(known)), f"this is not YAML: {words}")
-    problems.error("syntax", words, source.name, mark)
 
 
 @dataclass(slots=True)
@@ -303,7 +207,7 @@ class _Builder:
         return _Place(Mark(start.line + 1, column, max(end, column + 1)), start.index, stop.index, style)
 
     def _line_end(self, mark: Any) -> int:
-        found = _LINES.search(self.source.text, mark.index)
+        found = LINES.search(self.source.text, mark.index)
         stop = len(self.source.text) if found is None else found.start()
         return int(mark.column + stop - mark.index + 1)
 
@@ -356,7 +260,7 @@ class _Builder:
 
     def _check_depth(self, height: int, mark: Mark) -> None:
         if len(self.stack) + height > DEPTH:
-            self._refuse("too-deep", _TOO_DEEP, mark)
+            self._refuse("too-deep", TOO_DEEP, mark)
 
     def _close(self) -> None:
         done = self.stack.pop()
@@ -426,42 +330,19 @@ class _Builder:
         place = self._place(event, event.style or None)
         self._refuse_tag(event, place.mark)
         self._count_node(place.mark)
-        value = event.value if place.style is not None else self._resolve(event.value, place.mark)
+        value = event.value if place.style is not None else self._plain_scalar(event.value, place.mark)
         if isinstance(value, str) and _SURROGATE.search(value):
             # An escape can say what no text can hold; the C parser refuses it itself.
-            self._refuse(
-                "syntax", "half a surrogate pair is no character: write it as `\\U` and eight digits", place.mark
-            )
+            self._refuse("syntax", HALF_A_PAIR, place.mark)
         self._add(value, place)
         if event.anchor is not None:
             self.anchors[event.anchor] = _Named(value, 1, 0)
 
-    def _resolve(self, text: str, mark: Mark) -> Any:
-        """Give a plain scalar its type by the core schema of YAML 1.2 (section 10.3)."""
-        if text in _WORDS:
-            return _WORDS[text]
-        try:
-            if _INT.fullmatch(text):
-                return Int(int(text), text)
-            if _BASED.fullmatch(text):
-                return Int(int(text, 0), text)
-            if _FLOAT.fullmatch(text):
-                return self._float(text, mark)
-        except ValueError:
-            # Python refuses to read thousands of digits.
-            self._error("wrong-value", "this number is too large", mark)
-            return Int(0, text)
-        if _NOT_FINITE.fullmatch(text):
-            self._error("wrong-value", "rule files have no infinite numbers and no NaN", mark)
-            return Float(0.0, text)
-        return text
-
-    def _float(self, text: str, mark: Mark) -> Float:
-        number = float(text)
-        if not math.isfinite(number):
-            self._error("wrong-value", "this number is too large", mark)
-            number = 0.0
-        return Float(number, text)
+    def _plain_scalar(self, text: str, mark: Mark) -> Any:
+        value, wrong = resolve(text)
+        if wrong is not None:
+            self._error("wrong-value", wrong, mark)
+        return value
 
     def _alias(self, event: Any) -> None:
         place = self._place(event)
