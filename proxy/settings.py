@@ -122,7 +122,9 @@ class UpstreamTls(Model):
     ca: str | None = Field(None, description="The authorities to trust, a PEM file; the system's when not given.")
     cert: str | None = Field(None, description="Our certificate, for an upstream that asks for one (mTLS).")
     key: str | None = Field(None, description="Its key.")
-    server_name: str | None = Field(None, description="The name in the upstream's certificate, when it is not its host.")
+    server_name: str | None = Field(
+        None, description="The name in the upstream's certificate, when it is not its host."
+    )
 
 
 class Timeouts(Model):
@@ -264,7 +266,7 @@ class Loaded:
 
 
 def load_settings(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> Loaded:
-    """Merge file, variables and flags; `file` None means the default one, if it is there. `flags` are by dotted name."""
+    """Merge file, variables and flags; `file` None is the default one, if it is there. `flags` are by dotted name."""
     faults: list[str] = []
     document = _read_file(file, faults)
     data: dict[str, Any] = plain(document.data) if document is not None and isinstance(document.data, dict) else {}
@@ -313,7 +315,9 @@ def _read_file(file: Path | None, faults: list[str]) -> Document | None:
         for key in data if isinstance(data, dict) else ():
             if key in _NOT_BUILT:
                 problems.error("not-built", _NOT_BUILT[key], str(path), document.mark((key,), key=True))
-        checked = {key: value for key, value in data.items() if key not in _NOT_BUILT} if isinstance(data, dict) else data
+        checked = (
+            {key: value for key, value in data.items() if key not in _NOT_BUILT} if isinstance(data, dict) else data
+        )
         try:
             Settings.model_validate(plain(checked))
         except ValidationError as error:
@@ -360,7 +364,9 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
     found = []
     for one in error.errors(include_url=False, include_input=False):
         parts = [str(part) for part in one["loc"]]
-        name = next((".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in origins), ".".join(parts))
+        name = next(
+            (".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in origins), ".".join(parts)
+        )
         context = one.get("ctx", {}).get("error")
         words = str(context) if context is not None else one["msg"][:1].lower() + one["msg"][1:]
         found.append(f"{origins.get(name, name)}: {words.replace('input should', 'this must')}")
@@ -374,4 +380,3 @@ def _check_together(settings: Settings) -> list[str]:
     if (settings.upstream.tls.cert is None) != (settings.upstream.tls.key is None):
         faults.append("upstream.tls: give both `cert` and `key`, or neither")
     return faults
-

@@ -86,7 +86,9 @@ def test_a_problem_of_the_file_has_its_place(tmp_path: Path, text: str, place: s
         ({}, {"tls.cert": "x"}, "give both"),
     ],
 )
-def test_a_problem_of_a_flag_or_a_variable_has_its_name(environ: dict[str, str], flags: dict[str, Any], said: str) -> None:
+def test_a_problem_of_a_flag_or_a_variable_has_its_name(
+    environ: dict[str, str], flags: dict[str, Any], said: str
+) -> None:
     loaded = load_settings(None, environ, flags)
     assert loaded.settings is None
     assert any(said in fault for fault in loaded.faults), loaded.faults

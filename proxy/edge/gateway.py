@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..engine import dialects
@@ -13,6 +12,7 @@ from ..engine.errors import EffectFailed
 from ..engine.exchange import Exchange
 from ..engine.message import Limits, Response
 from ..engine.ruleset import Ruleset
+from ..observe.facts import Facts as Facts
 from .deadlines import Wheel
 from .options import Bounds, Deadlines, Trust, Upstream
 from .parsers import prove
@@ -20,26 +20,6 @@ from .upstream import Pool
 
 if TYPE_CHECKING:
     from .downstream import Connection
-
-
-@dataclass(slots=True)
-class Facts:
-    """What the log says of an exchange beside its rules. Times in milliseconds, sizes in bytes of bodies.
-
-    `method` and `target` are as received, and None where no request could be read. `error` is the proxy's own cause:
-    words of ours, never bytes of a message.
-    """
-
-    client: str
-    method: str | None = None
-    target: str | None = None
-    status: int = 0
-    received: int = 0
-    sent: int = 0
-    total: float = 0.0
-    upstream: float | None = None
-    hung_up: bool = False
-    error: str | None = None
 
 
 Record = Callable[[Exchange | None, Facts], None]

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class Verdict:
     """Why an exchange ended as it did. `by` is who answered: upstream, rule or proxy.
 
-    `reason` may be shown to the client, `detail` and `cause` only to the operator; none of them holds a value of a message.
+    `reason` may be shown to the client, `detail` and `cause` only to the operator. `cause` holds no value of a message;
+    the others may, with what is secret masked.
     """
 
     by: str = "upstream"

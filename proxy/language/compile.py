@@ -79,7 +79,7 @@ def build(sources: Sequence[Source], options: Options, problems: Problems | None
         warn(draft.scope, draft.model, draft.steps)
     if problems.errors:
         return Built(None, problems)
-    return Built(_ruleset(drafts, vocabulary, files, sources), problems)
+    return Built(_ruleset(drafts, vocabulary, sources), problems)
 
 
 def _read(source: Source, problems: Problems) -> tuple[Document, model.RuleFile] | None:
@@ -323,7 +323,7 @@ def _compile_step(draft: _Draft, phase: Phase, at: tuple[str, int], data: Mappin
     if label is not None and not isinstance(label, str):
         _report(scope, "wrong-type", "a step's name is text", *at, "name")
     mark = scope.document.mark((*loc, name), key=True)
-    _check_on_error(draft, name, at)
+    _check_on_error(draft, name)
     return Step(
         run=run,
         action=name,
@@ -357,7 +357,7 @@ def _phase_text(name: str, phase: str, phases: frozenset[str]) -> str:
     return f"`{name}` cannot stand in `{phase}`; it can in {allowed}"
 
 
-def _check_on_error(draft: _Draft, name: str, at: tuple[str, int]) -> None:
+def _check_on_error(draft: _Draft, name: str) -> None:
     if draft.model.on_error != "continue":
         return
     if name in _GUARDS:
@@ -383,7 +383,6 @@ def _finish(draft: _Draft) -> None:
 def _ruleset(
     drafts: Sequence[_Draft],
     vocabulary: Vocabulary,
-    files: Sequence[tuple[Document, model.RuleFile]],
     sources: Sequence[Source],
 ) -> Ruleset:
     named = {name for draft in drafts for name in draft.scope.context_read}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from . import model
@@ -12,12 +12,12 @@ from .problems import nearest
 
 def warn(scope: RuleScope, rule: model.Rule, steps: Sequence[tuple[StepScope, str, Any]]) -> None:
     """Report what looks wrong in a rule."""
-    for step, _action, data in steps:
-        _unguarded_response(scope, rule, step, data)
+    for step, _, _ in steps:
+        _unguarded_response(scope, rule, step)
         _unknown_fields(scope, rule, step)
 
 
-def _unguarded_response(scope: RuleScope, rule: model.Rule, step: StepScope, data: Mapping[str, Any]) -> None:
+def _unguarded_response(scope: RuleScope, rule: model.Rule, step: StepScope) -> None:
     """Warn of a read of the response body that fails on every answer of another shape, such as an error."""
     if step.phase != "after" or rule.match.status is not None:
         return
@@ -55,7 +55,7 @@ def _unknown_fields(scope: RuleScope, rule: model.Rule, step: StepScope) -> None
 def unknown_field(
     scope: RuleScope, rule: model.Rule, side: str, path: Sequence[str | int]
 ) -> tuple[str, str | None] | None:
-    """Find the first name of a path that no schema of the rule's operations has, with the nearest one that they have."""
+    """Find the first name of a path that no schema of the rule's operations has, with the nearest that they have."""
     schemas = [scope.vocabulary.schemas.get((name, side)) for name in rule.match.operation or ()]
     if not schemas or any(schema is None for schema in schemas):
         return None

@@ -339,7 +339,7 @@ def spell_pointer(tokens: tuple[str, ...]) -> str:
 
 
 def make_parents(body: JsonBody, path: Location) -> Node:
-    """Open what is to hold the last part of a path; missing objects are made, any other parent is an EvaluationError."""
+    """Open what is to hold the last part of a path; missing objects are made, another parent is an EvaluationError."""
     node: Node = body.root
     for depth, part in enumerate(path[:-1]):
         if not node.holds(part):

@@ -18,8 +18,8 @@ import structlog
 from . import redact
 
 if TYPE_CHECKING:
-    from ..edge.gateway import Facts
     from ..engine.exchange import Exchange
+    from .facts import Facts
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "off": 100}
 _encode = msgspec.json.Encoder(enc_hook=str).encode
@@ -102,7 +102,7 @@ class Log:
         self.sink = sink
         self._least = LEVELS[level]
         processors: list[Any] = [_level, _stamp, _line]
-        bound = structlog.make_filtering_bound_logger(min(self._least, 50))
+        bound: Any = structlog.make_filtering_bound_logger(min(self._least, 50))
         self._logger: Any = bound(sink, processors, {"pid": os.getpid()})
 
     def event(self, level: str, name: str, **fields: Any) -> None:
@@ -115,7 +115,11 @@ class Log:
         if exchange is None:
             if self._least <= LEVELS["warning"]:
                 self._logger.warning(
-                    "request-refused", client=facts.client, status=facts.status, cause=facts.error, ms=round(facts.total, 2)
+                    "request-refused",
+                    client=facts.client,
+                    status=facts.status,
+                    cause=facts.error,
+                    ms=round(facts.total, 2),
                 )
             return
         for note in exchange.notes:

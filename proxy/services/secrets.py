@@ -1,4 +1,4 @@
-"""The operator's secrets: files of a folder, or variables of the environment. Their values stay in here until a rule asks."""
+"""The operator's secrets: files of a folder, or variables of the environment; read only when a rule asks."""
 
 from __future__ import annotations
 

@@ -167,7 +167,8 @@ def test_has_wants_every_part_but_the_last() -> None:
 @pytest.mark.parametrize(
     ("kind", "status"),
     [
-        ("application/json", None), ("application/json; charset=utf-8", None), ('application/json;charset="UTF-8"', None),
+        ("application/json", None), ("application/json; charset=utf-8", None),
+        ('application/json;charset="UTF-8"', None),
         ("text/json", None), ("application/vnd.x+json", None), ("application/problem+json", None),
         ("text/plain", 415), ("multipart/form-data", 415), ("application/json; charset=utf-7", 415), ("", 415),
         ("application/jsonp", 415), ("application/json; charset=utf-8; charset=utf-16", 415),

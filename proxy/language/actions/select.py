@@ -19,7 +19,7 @@ _Fields = Annotated[
 
 
 class Select(ActionRoot[_Fields]):
-    """Keep only these fields of the response body, in Kibo's `responseFields` grammar; arrays hold it for each element."""
+    """Keep only these fields of the response body, in Kibo's `responseFields` grammar; an array holds it for each item."""
 
     phases: ClassVar[frozenset[str]] = frozenset({"after", "continue"})
 

@@ -1,0 +1,25 @@
+"""What the log says of an exchange beside its rules; the edge fills it in, and nothing of it is a message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Facts:
+    """What the log says of an exchange beside its rules. Times in milliseconds, sizes in bytes of bodies.
+
+    `method` and `target` are as received, and None where no request could be read. `error` is the proxy's own cause:
+    words of ours, never bytes of a message.
+    """
+
+    client: str
+    method: str | None = None
+    target: str | None = None
+    status: int = 0
+    received: int = 0
+    sent: int = 0
+    total: float = 0.0
+    upstream: float | None = None
+    hung_up: bool = False
+    error: str | None = None
