@@ -84,7 +84,7 @@ class _Generator(GenerateJsonSchema):
             return _in_either_case(inner)
         return inner
 
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
+    def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
 

@@ -31,6 +31,13 @@ __all__ = ["Built", "Options", "build"]
 
 _STEP_KEYS = ("when", "name", "description")
 _KEYS: tuple[tuple[Phase, str], ...] = (("before", "before"), ("continue", "continue"), ("after", "after"))
+# Actions that the language names and a later version brings.
+_LATER = frozenset(
+    {
+        "cache_delete", "cache_get", "cache_set", "challenge", "limit", "lookup", "mint_token", "once", "result_url",
+        "verify_redirect_token", "verify_token",
+    }
+)  # fmt: skip
 # `on_error: continue` would turn each of these into "let it through".
 _GUARDS = frozenset({"challenge", "verify_token", "verify_redirect_token", "deny"})
 
@@ -288,7 +295,10 @@ def _compile_step(draft: _Draft, phase: Phase, at: tuple[str, int], data: Mappin
     scope = draft.scope
     named = [key for key in data if key not in _STEP_KEYS]
     for key in named:
-        if key not in ACTIONS:
+        if key in _LATER:
+            text = f"the action `{key}` is named by the language, and this version does not have it yet"
+            _report(scope, "not-built", text, *at, key, key=True)
+        elif key not in ACTIONS:
             known = (*ACTIONS, *_STEP_KEYS)
             _report(scope, "unknown-action", f"there is no action {key!r}", *at, key, key=True,
                     suggestion=nearest(key, known))  # fmt: skip

@@ -14,7 +14,7 @@ from ..action import ActionRoot, StepEnvironment
 class End(ActionRoot[Annotated[Literal[True], Field(description="Always `true`.")]]):
     """End the phase for all rules and keep the message; in `before` the request is then forwarded."""
 
-    def compile(self, env: StepEnvironment) -> Run:  # noqa: ARG002
+    def compile(self, env: StepEnvironment) -> Run:
         def end(_: Exchange) -> Flow:
             return Flow.END
 

@@ -28,7 +28,7 @@ class Method(ActionRoot[Annotated[Text, AfterValidator(_method), Field(descripti
 
     phases: ClassVar[frozenset[str]] = frozenset({"before"})
 
-    def compile(self, env: StepEnvironment) -> Run:  # noqa: ARG002
+    def compile(self, env: StepEnvironment) -> Run:
         method = self.root
 
         def change(x: Exchange) -> None:
