@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,12 @@ import click
 from ..language.cases import Outcome, Results, run_cases
 from ..language.document import Source
 from ..language.problems import render
-from ..services.rulefiles import find_pack
+from ..services.rulefiles import find_pack, read
 from .output import stdout_has_color
 
 EXIT_CONFIGURATION = 3
+_ENDINGS = (".test.yaml", ".test.yml")
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @click.command("test")
@@ -26,12 +29,12 @@ EXIT_CONFIGURATION = 3
 def command(rules: tuple[Path, ...], *, verbose: bool, coverage: bool, junit: Path | None) -> None:
     """Run test files with the engine that serves, a fixed clock and no network.
 
-    RULES are test files (*.test.yaml), or folders with everything below them. Exits 1 when a case fails, 3 when a test
-    file or its rules cannot be read.
+    RULES are folders with everything below them, test files (*.test.yaml), or rule files with a test file beside them.
+    Exits 1 when a case fails, 3 when a test file or its rules cannot be read.
     """
     files = list(dict.fromkeys(file for path in rules for file in _files(path)))
     if not files:
-        click.echo("there is no *.test.yaml here", err=True)
+        click.echo("there is no test file here: cases stand in *.test.yaml beside the rules", err=True)
         sys.exit(EXIT_CONFIGURATION)
     all_results: list[Results] = []
     for file in files:
@@ -44,39 +47,46 @@ def command(rules: tuple[Path, ...], *, verbose: bool, coverage: bool, junit: Pa
     if junit is not None:
         _write_junit(junit, outcomes)
     failed = sum(not outcome.ok for outcome in outcomes)
-    click.echo(f"{len(outcomes) - failed} passed, {failed} failed, in {len(files)} {'file' if len(files) == 1 else 'files'}")
+    click.echo(
+        f"{len(outcomes) - failed} passed, {failed} failed, in {len(files)} {'file' if len(files) == 1 else 'files'}"
+    )
     broken = any(results.problems.errors for results in all_results)
     sys.exit(EXIT_CONFIGURATION if broken else 1 if failed else 0)
 
 
 def _files(path: Path) -> Iterator[Path]:
     if path.is_dir():
-        yield from sorted(file for ending in ("yaml", "yml") for file in path.rglob(f"*.test.{ending}"))
-    else:
-        yield path
+        found = (file for ending in _ENDINGS for file in path.rglob(f"*{ending}"))
+        yield from sorted(file for file in found if not _is_hidden(file.relative_to(path)))
+        return
+    beside = path.with_name(f"{path.stem}.test{path.suffix}")
+    yield beside if not path.name.endswith(_ENDINGS) and beside.is_file() else path
 
 
-def _read(path: Path) -> Source | None:
-    try:
-        return Source(str(path), path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError):
-        return None
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") or part == "node_modules" for part in path.parts)
 
 
 def run_file(file: Path) -> Results:
     """Run one test file; the rules that it names lie beside it."""
-    source = _read(file)
-    if source is None:
-        click.echo(f"{file}: cannot be read", err=True)
+    try:
+        source = Source(str(file), file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        click.echo(f"{file}: cannot be read: {why}", err=True)
         sys.exit(EXIT_CONFIGURATION)
-    return run_cases(source, lambda name: _read(file.parent / name), lambda name: find_pack(name, [file]))
+
+    def find_rules(name: str) -> list[Source] | None:
+        sources, problems = read([file.parent / name])
+        return None if problems.errors else sources
+
+    return run_cases(source, find_rules, lambda name: find_pack(name, [file]))
 
 
 def _print(file: Path, results: Results, *, verbose: bool) -> None:
     color = stdout_has_color()
-    source = _read(file)
     for problem in results.problems:
-        click.echo(render(problem, source.text if source is not None else None, color=color))
+        click.echo(render(problem, results.texts.get(problem.source), color=color))
     if results.outcomes:
         click.echo(str(file))
     for outcome in results.outcomes:
@@ -102,8 +112,23 @@ def _write_junit(path: Path, outcomes: list[Outcome]) -> None:
     suite = ElementTree.Element("testsuite", name="vestibule", tests=str(len(outcomes)), failures=str(failed))
     for outcome in outcomes:
         case = ElementTree.SubElement(
-            suite, "testcase", classname=outcome.file, name=outcome.name, file=outcome.file, line=str(outcome.line)
+            suite,
+            "testcase",
+            classname=outcome.file,
+            name=_xml(outcome.name),
+            file=outcome.file,
+            line=str(outcome.line),
         )
-        for finding in outcome.findings:
-            ElementTree.SubElement(case, "failure", message=finding.splitlines()[0]).text = finding
-    ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
+        if not outcome.ok:
+            told = _xml("\n".join(outcome.findings))
+            ElementTree.SubElement(case, "failure", message=told.splitlines()[0]).text = told
+    try:
+        ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
+    except OSError as error:
+        click.echo(f"{path}: cannot be written: {error.strerror}", err=True)
+        sys.exit(EXIT_CONFIGURATION)
+
+
+def _xml(text: str) -> str:
+    """Replace what XML 1.0 cannot hold, not even escaped."""
+    return _NOT_XML.sub("\ufffd", text)

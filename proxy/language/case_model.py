@@ -189,4 +189,4 @@ class CaseFile(Model):
         default_factory=dict, description="The configuration of the rules that stand in the file."
     )
     given: Given = Field(default_factory=Given)
-    cases: list[Case]
+    cases: Annotated[list[Case], Field(min_length=1)]

@@ -32,7 +32,7 @@ from .validation import explain_validation
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a case went; `findings` says what differed, nothing when it went well."""
+    """How a case went; `findings` says what differed, nothing when it went well. `ran` has rules in shadow too."""
 
     file: str
     line: int
@@ -210,7 +210,8 @@ class _Runner:
         if answer is None:
             forwarded = exchange.request.copy()
             answer = settle(run.after(exchange, self.response(case.upstream or GivenUpstream())))
-        return compare(expect, exchange, forwarded, answer), tuple(exchange.ran)
+        shadows = [note.rule for note in exchange.notes if note.kind == "shadow"]
+        return compare(expect, exchange, forwarded, answer), tuple(dict.fromkeys([*exchange.ran, *shadows]))
 
     def begin(self, case: Case, ruleset: Ruleset, request: Request) -> Exchange:
         return run.begin(ruleset, request, clock=lambda: self.now, entropy=_entropy(case.name))
