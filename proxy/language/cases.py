@@ -126,8 +126,8 @@ class _Runner:
         ordered = [sources[name] for name in sorted(sources, key=lambda name: name.split("/"))]
         written = [((*loc, index), rule) for index, rule in enumerate(rules) if isinstance(rule, dict)]
         inline: InlineRules | None = None
-        if written:
-            named = self.file.packs if packs is None else packs
+        named = self.file.packs if packs is None else packs
+        if written or (named and not sources):
             inline = InlineRules(self.document, written, named, self.file.configuration)
             ordered.append(inline.source)
         self.results.texts.update((source.name, source.text) for source in sources.values())
