@@ -12,9 +12,10 @@ import struct
 from typing import Any, cast
 
 from ..engine.errors import Unreadable
+from ..observe.facts import Facts
 from .deadlines import Deadline
 from .framing import Chunks, HeadEnd
-from .gateway import Facts, Gateway
+from .gateway import Gateway
 from .head import RequestHead, read_request, refusal_of, write_response
 from .origin import Peer
 from .parsers import request_parser

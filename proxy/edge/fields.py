@@ -6,53 +6,51 @@ Names are looked up by their bytes as sent; what is learned about a name is kept
 from __future__ import annotations
 
 import re
-from enum import IntEnum
 
 from ..engine.message import Line
 
 _REMEMBERED = 2048
-_known: dict[bytes, tuple[bytes, Kind]] = {}
+# Key, kind, and the name as the beginning of a line.
+known: dict[bytes, tuple[bytes, int, bytes]] = {}
 _token = re.compile(rb"[!#$%&'*+.^`|~0-9A-Za-z_-]+").fullmatch
 
 
-class Kind(IntEnum):
-    """What is done with a field on its way to the upstream."""
-
-    PLAIN = 0
-    HOP = 1
-    CONNECTION = 2
-    TRANSFER_ENCODING = 3
-    UPGRADE = 4
-    HOST = 5
-    EXPECT = 6
-    CONTENT_LENGTH = 7
-    SINGLE = 8
-    CLAIM = 9  # says who the client is or what it asked for; only trusted proxies may send it
-    FORWARDED = 10  # read from trusted proxies, and always written anew
-    VIA = 11
-    INVALID = 12
-    UNDERSCORE = 13  # some servers read it as a hyphen: refused from clients, passed from upstreams
-
+# What is done with a field on its way to the upstream. Plain numbers, with nothing to do as 0: they are compared for
+# every line of every message.
+PLAIN = 0
+HOP = 1
+CONNECTION = 2
+TRANSFER_ENCODING = 3
+UPGRADE = 4
+HOST = 5
+EXPECT = 6
+CONTENT_LENGTH = 7
+SINGLE = 8
+CLAIM = 9  # says who the client is or what it asked for; only trusted proxies may send it
+FORWARDED = 10  # read from trusted proxies, and always written anew
+VIA = 11
+INVALID = 12
+UNDERSCORE = 13  # some servers read it as a hyphen: refused from clients, passed from upstreams
 
 _KINDS = {
-    b"keep-alive": Kind.HOP,
-    b"te": Kind.HOP,
-    b"trailer": Kind.HOP,
-    b"http2-settings": Kind.HOP,
-    b"connection": Kind.CONNECTION,
-    b"transfer-encoding": Kind.TRANSFER_ENCODING,
-    b"upgrade": Kind.UPGRADE,
-    b"host": Kind.HOST,
-    b"expect": Kind.EXPECT,
-    b"content-length": Kind.CONTENT_LENGTH,
-    b"authorization": Kind.SINGLE,
-    b"content-type": Kind.SINGLE,
-    b"via": Kind.VIA,
-    b"forwarded": Kind.FORWARDED,
-    b"x-forwarded-for": Kind.FORWARDED,
-    b"x-forwarded-host": Kind.FORWARDED,
-    b"x-forwarded-proto": Kind.FORWARDED,
-    b"x-forwarded-port": Kind.FORWARDED,
+    b"keep-alive": HOP,
+    b"te": HOP,
+    b"trailer": HOP,
+    b"http2-settings": HOP,
+    b"connection": CONNECTION,
+    b"transfer-encoding": TRANSFER_ENCODING,
+    b"upgrade": UPGRADE,
+    b"host": HOST,
+    b"expect": EXPECT,
+    b"content-length": CONTENT_LENGTH,
+    b"authorization": SINGLE,
+    b"content-type": SINGLE,
+    b"via": VIA,
+    b"forwarded": FORWARDED,
+    b"x-forwarded-for": FORWARDED,
+    b"x-forwarded-host": FORWARDED,
+    b"x-forwarded-proto": FORWARDED,
+    b"x-forwarded-port": FORWARDED,
 }
 _KINDS |= dict.fromkeys(
     (
@@ -61,7 +59,7 @@ _KINDS |= dict.fromkeys(
         b"x-rewrite-url", b"x-host", b"x-http-host-override", b"x-http-method", b"x-http-method-override",
         b"x-method-override", b"x-scheme", b"x-url-scheme", b"front-end-https",
     ),
-    Kind.CLAIM,
+    CLAIM,
 )  # fmt: skip
 
 # What a Connection header cannot take away: whatever says who asks and what is sent. Names that begin with x- are kept
@@ -77,25 +75,23 @@ _END_TO_END = frozenset(
 )  # fmt: skip
 
 
-def classify(name: bytes) -> tuple[bytes, Kind]:
-    """Return a name in lower case and what it means."""
-    known = _known.get(name)
-    if known is None:
-        key = name.lower()
-        if not _token(name):
-            kind = Kind.INVALID
-        elif b"_" in key:
-            kind = Kind.UNDERSCORE
-        elif key.startswith(b"proxy-"):
-            kind = Kind.HOP
-        elif key.startswith(b"x-forwarded-"):
-            kind = _KINDS.get(key, Kind.CLAIM)
-        else:
-            kind = _KINDS.get(key, Kind.PLAIN)
-        if len(_known) >= _REMEMBERED:
-            _known.clear()
-        known = _known[name] = (key, kind)
-    return known
+def classify(name: bytes) -> tuple[bytes, int, bytes]:
+    """Return a name in lower case, what it means, and how a line of it begins; for names that `known` does not hold."""
+    key = name.lower()
+    if not _token(name):
+        kind = INVALID
+    elif b"_" in key:
+        kind = UNDERSCORE
+    elif key.startswith(b"proxy-"):
+        kind = HOP
+    elif key.startswith(b"x-forwarded-"):
+        kind = _KINDS.get(key, CLAIM)
+    else:
+        kind = _KINDS.get(key, PLAIN)
+    if len(known) >= _REMEMBERED:
+        known.clear()
+    found = known[name] = (key, kind, name + b": ")
+    return found
 
 
 def options(values: list[bytes]) -> frozenset[bytes]:

@@ -12,7 +12,7 @@ from ..engine.errors import EffectFailed
 from ..engine.exchange import Exchange
 from ..engine.message import Limits, Response
 from ..engine.ruleset import Ruleset
-from ..observe.facts import Facts as Facts
+from ..observe.facts import Facts
 from .deadlines import Wheel
 from .options import Bounds, Deadlines, Trust, Upstream
 from .parsers import prove
@@ -26,7 +26,7 @@ Record = Callable[[Exchange | None, Facts], None]
 Perform = Callable[[Effect, Exchange], Awaitable[Any]]
 
 
-async def perform_nothing(effect: Effect, exchange: Exchange) -> Any:
+async def perform_nothing(effect: Effect, _: Exchange) -> Any:
     """Refuse every effect: what a gateway does that was given no services."""
     raise EffectFailed(f"no service performs {type(effect).__name__}")
 

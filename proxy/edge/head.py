@@ -14,7 +14,25 @@ from aiohttp.http_exceptions import LineTooLong
 from ..engine.dialects import phrase
 from ..engine.message import Line, Request, Response
 from ..engine.target import canonical
-from .fields import Kind, classify, options, without_named
+from .fields import (
+    CLAIM,
+    CONNECTION,
+    CONTENT_LENGTH,
+    EXPECT,
+    FORWARDED,
+    HOP,
+    HOST,
+    INVALID,
+    SINGLE,
+    TRANSFER_ENCODING,
+    UNDERSCORE,
+    UPGRADE,
+    VIA,
+    classify,
+    known,
+    options,
+    without_named,
+)
 from .options import Bounds, Trust
 from .origin import Origin, Peer
 from .refusal import Refusal
@@ -24,11 +42,10 @@ _VERSIONS = ((1, 1), (1, 0))
 _target = re.compile(r"/[!-\"$-~]*").fullmatch
 _method = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+").fullmatch
 _reason = re.compile(r"[\t -~]*").fullmatch
+_REFUSED = frozenset({INVALID, UNDERSCORE})
 _REFUSED_METHODS = frozenset({"CONNECT", "TRACE", "TRACK", "PRI"})
 # What a head says about its own connection and framing is written here, never taken from a message.
-_HERE = frozenset(
-    {Kind.HOP, Kind.CONNECTION, Kind.TRANSFER_ENCODING, Kind.UPGRADE, Kind.HOST, Kind.EXPECT, Kind.CONTENT_LENGTH}
-)
+_HERE = frozenset({HOP, CONNECTION, TRANSFER_ENCODING, UPGRADE, HOST, EXPECT, CONTENT_LENGTH})
 _status_lines: dict[tuple[int, str | None], bytes] = {}
 
 
@@ -95,31 +112,31 @@ def read_request(message: Any, peer: Peer, bounds: Bounds, trust: Trust) -> Requ
         raise Refusal(414, "the target is too long")
     head.path, head.query = canonical(target)
     lines: list[Line] = []
-    special: list[tuple[Kind, Line]] | None = None
+    special: list[tuple[int, Line]] | None = None
     host: bytes | None = None
     length: int | None = None
     for name, value in raw:
-        key, kind = classify(name)
-        if kind is Kind.PLAIN:
+        key, kind, _ = known.get(name) or classify(name)
+        if not kind:
             lines.append((key, name, value))
-        elif kind is Kind.HOST:
+        elif kind == HOST:
             if host is not None:
                 raise Refusal(400, "there is more than one Host")
             host = value
             lines.append((key, name, value))
-        elif kind is Kind.CONTENT_LENGTH:
+        elif kind == CONTENT_LENGTH:
             if length is not None:
                 raise Refusal(400, "there is more than one Content-Length")
             if not value.isdigit():
                 raise Refusal(400, "the Content-Length is not a number")
             length = int(value)
             lines.append((key, name, value))
-        elif kind is Kind.SINGLE:
+        elif kind == SINGLE:
             for line in lines:
                 if line[0] == key:
                     raise Refusal(400, "a header that may stand once stands twice")
             lines.append((key, name, value))
-        elif kind is Kind.INVALID or kind is Kind.UNDERSCORE:
+        elif kind in _REFUSED:
             raise Refusal(400, "a header's name is not allowed")
         elif special is None:
             special = [(kind, (key, name, value))]
@@ -144,7 +161,7 @@ def read_request(message: Any, peer: Peer, bounds: Bounds, trust: Trust) -> Requ
 
 
 def _special(
-    head: RequestHead, special: list[tuple[Kind, Line]], lines: list[Line], *, trusted: bool, trust: Trust
+    head: RequestHead, special: list[tuple[int, Line]], lines: list[Line], *, trusted: bool, trust: Trust
 ) -> tuple[list[Line], list[Line]]:
     """Take the fields that concern this hop; gives the lines that go on, and those that say whose request it is."""
     said: list[Line] = []
@@ -152,23 +169,23 @@ def _special(
     upgrades: list[bytes] = []
     for kind, line in special:
         value = line[2]
-        if kind is Kind.CONNECTION:
+        if kind == CONNECTION:
             connection.append(value)
-        elif kind is Kind.TRANSFER_ENCODING:
+        elif kind == TRANSFER_ENCODING:
             _coding(head, value)
-        elif kind is Kind.UPGRADE:
+        elif kind == UPGRADE:
             upgrades.append(value)
-        elif kind is Kind.EXPECT:
+        elif kind == EXPECT:
             if value.lower() != b"100-continue":
                 raise Refusal(417, "the expectation is not 100-continue")
             head.expects = head.version == (1, 1)
-        elif kind is Kind.FORWARDED:
+        elif kind == FORWARDED:
             said.append(line)
-        elif kind is Kind.VIA:
+        elif kind == VIA:
             if _signed(value, trust.pseudonym.encode()):
                 raise Refusal(508, "the request came from this proxy")
             lines.append(line)
-        elif kind is Kind.CLAIM and trusted:
+        elif kind == CLAIM and trusted:
             lines.append(line)
     named = options(connection) if connection else frozenset()
     if upgrades:
@@ -234,33 +251,33 @@ def read_response(message: Any, method: str, bounds: Bounds) -> ResponseHead:
     upgrade: bytes | None = None
     located = chunked = False
     for name, value in message.raw_headers:
-        key, kind = classify(name)
-        if kind is Kind.PLAIN:
+        key, kind, _ = known.get(name) or classify(name)
+        if not kind:
             if key == b"location":
                 if located:
                     raise Refusal(502, "the answer has more than one Location")
                 located = True
             lines.append((key, name, value))
-        elif kind is Kind.CONTENT_LENGTH:
+        elif kind == CONTENT_LENGTH:
             if length is not None or not value.isdigit():
                 raise Refusal(502, "the answer's Content-Length is not one number")
             length = int(value)
             lines.append((key, name, value))
-        elif kind is Kind.TRANSFER_ENCODING:
+        elif kind == TRANSFER_ENCODING:
             if chunked or value.lower() != b"chunked" or version != (1, 1):
                 raise Refusal(502, "the answer's Transfer-Encoding is not chunked")
             chunked = True
-        elif kind is Kind.SINGLE:
+        elif kind == SINGLE:
             if any(line[0] == key for line in lines):
                 raise Refusal(502, "the answer has a header twice that may stand once")
             lines.append((key, name, value))
-        elif kind is Kind.CONNECTION:
+        elif kind == CONNECTION:
             connection.append(value)
-        elif kind is Kind.UPGRADE:
+        elif kind == UPGRADE:
             upgrade = value.lower()
-        elif kind is Kind.INVALID:
+        elif kind == INVALID:
             raise Refusal(502, "a name of the answer's headers is not valid")
-        elif kind is not Kind.HOP:
+        elif kind != HOP:
             lines.append((key, name, value))
     if chunked and length is not None:
         raise Refusal(502, "the answer has Content-Length and Transfer-Encoding")
@@ -286,15 +303,16 @@ def write_request(
     count = 3
     signed = False
     for _, name, value in request.headers.lines:
-        kind = classify(name)[1]
-        if kind in _HERE:
-            continue
-        if kind is Kind.INVALID:
-            raise Refusal(500, "a rule made a header name that cannot be sent")
-        if kind is Kind.VIA and not signed:
-            signed = True
-            value = value + b", " + via
-        out += (name, b": ", value, b"\r\n")
+        _, kind, begin = known.get(name) or classify(name)
+        if kind:
+            if kind in _HERE:
+                continue
+            if kind == INVALID:
+                raise Refusal(500, "a rule made a header name that cannot be sent")
+            if kind == VIA and not signed:
+                signed = True
+                value = value + b", " + via
+        out += (begin, value, b"\r\n")
         count += 1
     if not signed:
         out += (b"Via: ", via, b"\r\n")
@@ -318,12 +336,13 @@ def write_response(response: Response, *, framing: bytes, connection: bytes) -> 
     out = [line]
     count = 2
     for _, name, value in response.headers.lines:
-        kind = classify(name)[1]
-        if kind in _HERE:
-            continue
-        if kind is Kind.INVALID:
-            raise Refusal(500, "a rule made a header name that cannot be sent")
-        out += (name, b": ", value, b"\r\n")
+        _, kind, begin = known.get(name) or classify(name)
+        if kind:
+            if kind in _HERE:
+                continue
+            if kind == INVALID:
+                raise Refusal(500, "a rule made a header name that cannot be sent")
+        out += (begin, value, b"\r\n")
         count += 1
     if framing:
         out += (framing, b"\r\n")

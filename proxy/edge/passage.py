@@ -15,7 +15,7 @@ from ..engine.errors import EffectFailed, Unreadable
 from ..engine.exchange import Exchange
 from ..engine.message import Headers, Request, Response
 from ..engine.run import Pending
-from .gateway import Facts
+from ..observe.facts import Facts
 from .head import RequestHead, ResponseHead, write_request, write_response
 from .refusal import Refusal
 from .stream import LAST_CHUNK, Tunnel, chunk

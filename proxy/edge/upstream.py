@@ -61,9 +61,9 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection. `begin` and `send` write a request, the caller is told of the answer."""
 
     __slots__ = (
-        "_bounds", "_caller", "_chunks", "_early", "_end", "_head", "_heard", "_interim", "_left", "_method", "_options",
-        "_parser", "_paused", "_payload", "_poll", "_pool", "_sent", "_timer", "_upgrade", "closed", "transport",
-        "tunnel",
+        "_bounds", "_caller", "_chunks", "_early", "_end", "_head", "_heard", "_interim", "_left", "_method",
+        "_options", "_parser", "_paused", "_payload", "_poll", "_pool", "_sent", "_timer", "_upgrade", "closed",
+        "transport", "tunnel",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
@@ -480,7 +480,7 @@ class Pool:
             self.release(connection)
 
     async def _dial(self) -> UpstreamConnection:
-        """Connect to the first address that answers, giving each its share of the time; nothing was sent before."""
+        """Connect to the first address that answers, giving each its share of the time."""
         options = self.options
         loop = self.loop
         found = await loop.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)

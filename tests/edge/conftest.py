@@ -1,4 +1,4 @@
-"""Raw ends for the data plane: an upstream that records every byte and says what it is told to, and a client likewise."""
+"""Raw ends for the data plane: an upstream that records every byte and says what it is told, and a client likewise."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 import uvloop
 
-from proxy.edge.gateway import Facts, Gateway, Perform, perform_nothing
+from proxy.edge.gateway import Gateway, Perform, perform_nothing
 from proxy.edge.options import Bounds, Deadlines, Trust, Upstream
 from proxy.engine.exchange import Exchange
 from proxy.engine.message import Limits
 from proxy.engine.ruleset import Rule, Ruleset
+from proxy.observe.facts import Facts
 
 PATIENCE = 10.0
 LOOPBACK = "127.0.0.1"
@@ -28,7 +29,7 @@ LOOPBACK = "127.0.0.1"
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run on uvloop; a module with `BOTH_LOOPS = True` runs on asyncio's loop too, which serves where uvloop is missing."""
+    """Run on uvloop; a module with `BOTH_LOOPS = True` runs on asyncio's loop too, for where uvloop is missing."""
     module = getattr(item, "module", None)
     if getattr(module, "BOTH_LOOPS", False):
         return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
@@ -302,7 +303,7 @@ async def upstream() -> AsyncIterator[RecordingUpstream]:
 
 @pytest.fixture
 async def start(upstream: RecordingUpstream) -> AsyncIterator[Start]:
-    """Start gateways: `start(*rules, bounds=…, deadlines=…, trust=…, limits=…, perform=…, dialect=…, **upstream options)`."""
+    """Start gateways: `start(*rules, bounds=…, …)`; what has no name here is an option of the upstream."""
     begun: list[Proxied] = []
     # What the event loop would only log, an exception in a callback, fails the test.
     noise: list[dict[str, Any]] = []

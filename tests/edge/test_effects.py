@@ -1,4 +1,4 @@
-"""Rules that wait: effects performed outside, their time, their failure, and what happens to both connections meanwhile."""
+"""Rules that wait: effects performed outside, their time and failure, and what both connections do meanwhile."""
 
 from __future__ import annotations
 
