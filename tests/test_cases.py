@@ -10,6 +10,7 @@ import pytest
 from proxy.language.cases import Results, run_cases
 from proxy.language.document import Source
 from proxy.language.problems import render
+from proxy.services import rulefiles
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = [*sorted((ROOT / "tests" / "cases").glob("*.yaml")), *sorted((ROOT / "rules").glob("*/*.test.yaml"))]
@@ -22,15 +23,19 @@ def read(path: Path) -> Source | None:
 def results_of(path: Path) -> Results:
     source = read(path)
     assert source is not None
-    return run_cases(source, lambda name: read(path.parent / name), lambda name: read(ROOT / "rules" / name / "pack.yaml"))
+
+    def find_rules(name: str) -> list[Source] | None:
+        sources, problems = rulefiles.read([path.parent / name])
+        return None if problems.errors else sources
+
+    return run_cases(source, find_rules, lambda name: read(ROOT / "rules" / name / "pack.yaml"))
 
 
 def collect() -> Iterator[object]:
     for path in FILES:
         name = str(path.relative_to(ROOT))
         results = results_of(path)
-        source = read(path)
-        told = [render(problem, source.text if source else None) for problem in results.problems]
+        told = [render(problem, results.texts.get(problem.source)) for problem in results.problems]
         yield pytest.param(tuple(told), id=f"{name} can be read")
         for outcome in results.outcomes:
             yield pytest.param(outcome.findings, id=f"{name}: {outcome.name}")
