@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from . import codings
@@ -20,20 +21,26 @@ def media_type(headers: Headers, side: Side) -> tuple[str, str | None]:
     lines = headers.values(b"content-type")
     if len(lines) > 1:
         raise Unreadable(side, "there is more than one Content-Type", 415)
-    text = lines[0].decode("latin-1") if lines else ""
-    kind, *parameters = text.split(";")
-    charset: str | None = None
-    for parameter in parameters:
-        name, _, value = parameter.strip().partition("=")
-        if name.strip().lower() == "charset":
-            if charset is not None:
-                raise Unreadable(side, "there is more than one charset", 415)
-            charset = value.strip().strip('"').lower()
-    return kind.strip().lower(), charset
+    kind, *charsets = _parse_type(lines[0] if lines else b"")
+    if len(charsets) > 1:
+        raise Unreadable(side, "there is more than one charset", 415)
+    return kind, charsets[0] if charsets else None
+
+
+@lru_cache(512)
+def _parse_type(value: bytes) -> tuple[str, ...]:
+    """Split a Content-Type into the type and its charsets; remembered, as there are few."""
+    kind, *parameters = value.decode("latin-1").split(";")
+    pairs = (parameter.partition("=") for parameter in parameters)
+    charsets = [text.strip().strip('"').lower() for name, _, text in pairs if name.strip().lower() == "charset"]
+    return kind.strip().lower(), *charsets
 
 
 def _coding(headers: Headers, side: Side) -> str | None:
-    text = ",".join(value.decode("latin-1") for value in headers.values(b"content-encoding"))
+    lines = headers.values(b"content-encoding")
+    if not lines:
+        return None
+    text = b",".join(lines).decode("latin-1")
     found = [coding.strip().lower() for coding in text.split(",") if coding.strip()]
     if not found or found == ["identity"]:
         return None

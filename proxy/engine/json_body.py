@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -58,13 +57,15 @@ def encode(value: Any) -> Raw:
 class Node:
     """An opened object or array."""
 
-    __slots__ = ("body", "depth", "dirty", "raw")
+    __slots__ = ("body", "depth", "dirty", "opened", "raw")
 
     def __init__(self, body: JsonBody, raw: bytes, depth: int) -> None:
         self.body = body
         self.raw = raw
         self.depth = depth
         self.dirty = False
+        # What was opened below: an edit further down makes this one's text another too.
+        self.opened: list[Node] = []
 
     def holds(self, key: Any) -> bool:
         """Say whether there is a member below a key."""
@@ -88,16 +89,16 @@ class Node:
         node = self.body.node(bytes(value), self.depth + 1)
         if node is not None:
             self._attach(key, node)
+            self.opened.append(node)
         return node
 
     def _attach(self, key: Any, node: Node) -> None:
         raise KeyError(key)
 
-    def children(self) -> Iterator[Any]:
-        yield from ()
-
     def changed(self) -> bool:
-        return self.dirty or any(isinstance(value, Node) and value.changed() for value in self.children())
+        if self.dirty or not self.opened:
+            return self.dirty
+        return any(node.changed() for node in self.opened)
 
     def dump(self) -> bytes:
         return self.raw if not self.changed() else self.write()
@@ -114,7 +115,7 @@ def _bytes(value: Any) -> bytes:
 
 
 def _raw(value: Any) -> Any:
-    return Raw(value.dump()) if isinstance(value, Node) else value
+    return value if value.__class__ is Raw else Raw(value.dump())
 
 
 class ObjectNode(Node):
@@ -185,11 +186,10 @@ class ObjectNode(Node):
         self.assigned |= {new}
         self.dirty = True
 
-    def children(self) -> Iterator[Any]:
-        yield from self.members.values()
-
     def write(self) -> bytes:
         if self.spelling is None:
+            if not self.opened:
+                return _encode(self.members)
             return _encode({key: _raw(value) for key, value in self.members.items()})
         parts = []
         for key, value in self.members.items():
@@ -204,6 +204,7 @@ class ObjectNode(Node):
         twin = object.__new__(ObjectNode)
         twin.body, twin.raw, twin.depth, twin.dirty = body, self.raw, self.depth, self.dirty
         twin.members = {k: v.copy(body) if isinstance(v, Node) else v for k, v in self.members.items()}
+        twin.opened = [value for value in twin.members.values() if isinstance(value, Node)]
         twin.spelling = dict(self.spelling) if self.spelling is not None else None
         twin.tail, twin.assigned = self.tail, self.assigned
         return twin
@@ -256,12 +257,9 @@ class ArrayNode(Node):
             del self.gaps[index]
         self.dirty = True
 
-    def children(self) -> Iterator[Any]:
-        yield from self.items
-
     def write(self) -> bytes:
         if self.gaps is None:
-            return _encode([_raw(value) for value in self.items])
+            return _encode([_raw(value) for value in self.items] if self.opened else self.items)
         parts = [gap[0] + _bytes(value) + gap[1] for gap, value in zip(self.gaps, self.items, strict=True)]
         return b"[" + b",".join(parts) + b"]"
 
@@ -269,6 +267,7 @@ class ArrayNode(Node):
         twin = object.__new__(ArrayNode)
         twin.body, twin.raw, twin.depth, twin.dirty = body, self.raw, self.depth, self.dirty
         twin.items = [value.copy(body) if isinstance(value, Node) else value for value in self.items]
+        twin.opened = [value for value in twin.items if isinstance(value, Node)]
         twin.gaps = list(self.gaps) if self.gaps is not None else None
         return twin
 

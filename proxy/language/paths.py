@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..engine.errors import EvaluationError
@@ -60,18 +60,11 @@ class FieldPath:
 
     text: str
     segments: tuple[Segment, ...]
+    # The names and indexes, when there is nothing else in the path.
+    static: Location | None = field(init=False)
 
-    @property
-    def static(self) -> Location | None:
-        """The names and indexes, when there is nothing else in the path."""
-        found: list[str | int] = []
-        for segment in self.segments:
-            if segment.deep or isinstance(segment.selector, Wildcard):
-                return None
-            if isinstance(segment.selector, int) and segment.selector < 0:
-                return None
-            found.append(segment.selector)
-        return tuple(found)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "static", _static(self.segments))
 
     @property
     def names(self) -> Location | None:
@@ -110,9 +103,26 @@ class FieldPath:
             there = body.pairs.find(name) is not None
             body.pairs.remove(name)
             return there
+        static = self.static
+        if static is not None:
+            parent = body.parent(static)
+            there = parent is not None and parent.holds(static[-1])
+            if there and parent is not None:
+                parent.delete(static[-1])
+            return there
         found = self.locate(body)
         remove_all(body, found)
         return bool(found)
+
+
+def _static(segments: tuple[Segment, ...]) -> Location | None:
+    found: list[str | int] = []
+    for segment in segments:
+        selector = segment.selector
+        if segment.deep or isinstance(selector, Wildcard) or (isinstance(selector, int) and selector < 0):
+            return None
+        found.append(selector)
+    return tuple(found)
 
 
 def remove_all(body: JsonBody, locations: list[Location]) -> None:
