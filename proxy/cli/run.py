@@ -223,7 +223,9 @@ class _Run:
         click.echo(f"vestibule {__version__}", err=True)
         for address in addresses:
             click.echo(f"  listening on  {address}", err=True)
-        click.echo(f"  upstream      {upstream}{f' (sandbox:{sandbox}: made-up customers)' if sandbox else ''}", err=True)
+        click.echo(
+            f"  upstream      {upstream}{f' (sandbox:{sandbox}: made-up customers)' if sandbox else ''}", err=True
+        )
         click.echo(f"  rules         {len(rules)}: {', '.join(rule.name for rule in rules) or 'none'}", err=True)
         if sandbox == "kibo":
             click.echo("\nTry a login (its answer as the rules leave it):\n", err=True)
@@ -303,7 +305,9 @@ class _Run:
         if settings.secrets is not None:
             check += ["--secrets", settings.secrets]
         reloader = Reloader(gateway, check=check, build=self.build, tell=log.event)
-        watcher = asyncio.create_task(watch(settings.rules, reloader.request)) if self.watch and settings.rules else None
+        watcher = (
+            asyncio.create_task(watch(settings.rules, reloader.request)) if self.watch and settings.rules else None
+        )
         try:
             await server.serve(reloader.request)
         finally:

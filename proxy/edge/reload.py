@@ -58,7 +58,9 @@ class Reloader:
             place = f"{problem.source}:{problem.line}:{problem.column}"
             self._tell(problem.severity, "rule-problem", place=place, code=problem.code, text=problem.text)
         if built.ruleset is None:
-            self._tell("error", "reload-failed", problems=len(built.problems.errors), kept=self.gateway.ruleset.revision)
+            self._tell(
+                "error", "reload-failed", problems=len(built.problems.errors), kept=self.gateway.ruleset.revision
+            )
             return
         before = self.gateway.ruleset.revision
         self.gateway.ruleset = built.ruleset

@@ -40,7 +40,7 @@ def open_socket(address: str) -> socket.socket:
     except OSError as error:
         raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from None
     sock.listen(BACKLOG)
-    sock.setblocking(False)  # noqa: FBT003
+    sock.setblocking(False)
     return sock
 
 
@@ -54,7 +54,7 @@ def _open_unix(path: Path) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.bind(str(path))
     sock.listen(BACKLOG)
-    sock.setblocking(False)  # noqa: FBT003
+    sock.setblocking(False)
     return sock
 
 
