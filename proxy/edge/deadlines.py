@@ -91,7 +91,11 @@ class Wheel:
         self._handle = self._loop.call_later(TICK, self._tick) if len(slots) > len(passed) else None
         for slot in passed:
             for deadline in slots.pop(slot):
-                deadline.turn(slot, now)
+                try:
+                    deadline.turn(slot, now)
+                except Exception as error:
+                    # One deadline's fault must not cost the others theirs.
+                    self._loop.call_exception_handler({"message": f"a deadline failed: {type(error).__name__}"})
 
     def close(self) -> None:
         """Stop; no deadline expires any more."""

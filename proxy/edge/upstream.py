@@ -61,7 +61,7 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection. `begin` and `send` write a request, the caller is told of the answer."""
 
     __slots__ = (
-        "_bounds", "_caller", "_chunks", "_early", "_end", "_head", "_heard", "_interim", "_left", "_method",
+        "_bounds", "_caller", "_chunks", "_early", "_end", "_full", "_head", "_heard", "_interim", "_left", "_method",
         "_options", "_parser", "_paused", "_payload", "_poll", "_pool", "_sent", "_timer", "_upgrade", "closed",
         "transport", "tunnel",
     )  # fmt: skip
@@ -79,6 +79,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._parser: Any = None
         self._head: ResponseHead | None = None
         self._paused = False
+        self._full = False
 
     # The socket
 
@@ -115,15 +116,21 @@ class UpstreamConnection(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
+        self._full = True
         if self.tunnel is not None:
             self.tunnel.full(self.transport)
         elif self._caller is not None:
+            if not self._sent:
+                self._timer.set(self._options.stall)
             self._caller.upstream_full()
 
     def resume_writing(self) -> None:
+        self._full = False
         if self.tunnel is not None:
             self.tunnel.drained(self.transport)
         elif self._caller is not None:
+            if not self._sent and self._head is None:
+                self._timer.clear()
             self._caller.upstream_drained()
 
     def data_received(self, data: bytes) -> None:
@@ -140,6 +147,12 @@ class UpstreamConnection(asyncio.Protocol):
             self._read(data)
         except Refusal as refusal:
             self._fail(refusal)
+            return
+        except Exception as error:
+            # A fault of ours ends this exchange, not the worker; what it says may hold bytes of a message.
+            caller = self._caller or caller
+            self._caller = caller
+            self._fail(Refusal(500, f"a fault of the proxy: {type(error).__name__}"))
             return
         if self._caller is caller and self._head is not None and not self._paused:
             self._timer.set(self._options.stall)
@@ -173,8 +186,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._sent = True
             if self._head is None:
                 self._timer.set(self._options.first_byte)
-        else:
-            self._timer.set(self._options.stall)
+        elif self._head is None and not self._full:
+            # Until the next bytes it is the client who is waited for, and the client's deadline that counts.
+            self._timer.clear()
 
     def pause(self) -> None:
         """Stop reading: the client does not keep up, or the rules are not done with the head."""

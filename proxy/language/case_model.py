@@ -44,6 +44,12 @@ def _method(value: str) -> str:
     return value.upper()
 
 
+def _path(value: str) -> str:
+    if not value.startswith("/"):
+        raise ValueError("a path begins with `/`")
+    return value
+
+
 Moment = Annotated[dt.datetime, BeforeValidator(_moment)]
 Method = Annotated[Text, AfterValidator(_method)]
 Lines = dict[HeaderName, Text | list[Text] | None]
@@ -72,7 +78,7 @@ class GivenRequest(Content):
 
     operation: str | None = Field(None, description="An operation of a pack, instead of `method` and `path`.")
     method: Method | None = None
-    path: str | None = None
+    path: Annotated[Text, AfterValidator(_path)] | None = Field(None, description="The path, with or without a query.")
     query: dict[str, Text | list[Text]] = Field(default_factory=dict, description="Parameters; they are encoded.")
     cookies: dict[str, Text] = Field(default_factory=dict, description="The pairs of the Cookie header.")
     ip: str = Field("192.0.2.1", description="The client's address.")

@@ -78,6 +78,7 @@ def run_cases(source: Source, find_rules: FindRules, find_pack: FindPack) -> Res
 
 
 _Rules = tuple[Ruleset | None, Problems]
+_Loc = tuple[str | int, ...]
 
 
 class _Runner:
@@ -98,9 +99,10 @@ class _Runner:
         for index, case in enumerate(self.file.cases):
             line = self.document.mark(("cases", index, "name")).line
             if case.rules is not None:
-                ruleset, problems = self.build(case.rules, case.packs, ("cases", index, "rules"))
+                packs = ("cases", index, "packs") if case.packs is not None else ("packs",)
+                ruleset, problems = self.build(case.rules, ("cases", index, "rules"), packs)
             else:
-                shared = shared or self.build(self.file.rules, None, ("rules",))
+                shared = shared or self.build(self.file.rules, ("rules",), ("packs",))
                 ruleset, problems = shared
             findings = self.check(case, ruleset, problems)
             ran: tuple[str, ...] = ()
@@ -110,7 +112,7 @@ class _Runner:
         if shared is not None and shared[0] is not None:
             self.results.rules = [rule.name for rule in shared[0].rules]
 
-    def build(self, rules: list[Any], packs: list[str] | None, loc: tuple[str | int, ...]) -> _Rules:
+    def build(self, rules: list[Any], loc: _Loc, packs: _Loc) -> _Rules:
         """Build rules of the file or of one case as they would be served: files in the order of their names."""
         found = Problems()
         sources: dict[str, Source] = {}
@@ -126,9 +128,8 @@ class _Runner:
         ordered = [sources[name] for name in sorted(sources, key=lambda name: name.split("/"))]
         written = [((*loc, index), rule) for index, rule in enumerate(rules) if isinstance(rule, dict)]
         inline: InlineRules | None = None
-        named = self.file.packs if packs is None else packs
-        if written or (named and not sources):
-            inline = InlineRules(self.document, written, named, self.file.configuration)
+        if written or (self.document.at(packs) and not sources):
+            inline = InlineRules(self.document, written, packs, ("configuration",))
             ordered.append(inline.source)
         self.results.texts.update((source.name, source.text) for source in sources.values())
         built = build(ordered, self.options(), found)

@@ -421,12 +421,30 @@ async def test_a_drip_of_a_head_does_not_move_its_deadline(start: Start) -> None
 
 @modes
 async def test_a_body_that_stops_is_a_408(reads: bool, start: Start) -> None:
-    proxied = await start(*([reads_both()] if reads else []), deadlines=Deadlines(body=0.2, stall=0.2))
+    # The upstream waits no longer than the client may; still it is the client who is late.
+    proxied = await start(*([reads_both()] if reads else []), deadlines=Deadlines(body=0.2, stall=0.2), stall=0.2)
     wire = await proxied.client()
     await wire.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
     answer = await wire.message()
     assert (answer.status, answer.get("connection")) == (408, b"close")
     assert proxied.upstream.messages == []
+
+
+async def test_an_upstream_that_takes_nothing_is_a_504(start: Start) -> None:
+    proxied = await start(stall=0.3)
+
+    async def answering(wire: Wire, _: int) -> None:
+        wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.Event().wait()
+
+    proxied.upstream.answering = answering
+    wire = await proxied.client()
+    sending = asyncio.ensure_future(
+        wire.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000000\r\n\r\n", b"x" * 50_000_000)
+    )
+    assert (await wire.message()).status == 504
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
 
 
 async def test_an_idle_connection_is_closed_without_an_answer(start: Start) -> None:

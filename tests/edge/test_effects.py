@@ -147,3 +147,19 @@ async def test_a_predicate_that_breaks_is_a_500_and_the_worker_lives(start: Star
     proxied = await start(Rule("m", 0, predicate=broken, methods=frozenset({"GET"})))
     assert (await proxied.ask(GET)).status == 500
     assert (await proxied.ask(GET.replace(b"GET", b"DELETE"))).status == 200
+
+
+async def test_a_fault_of_the_proxy_behind_the_upstreams_answer_is_a_500_and_the_worker_lives(start: Start) -> None:
+    def broken(status: int) -> bool:
+        raise ZeroDivisionError(f"test-only-secret {status}")
+
+    rule = Rule("m", 0, after=(Step(lambda _: None, "test", "step"),), statuses=broken)
+    proxied = await start(rule)
+    answer = await proxied.ask(GET)
+    assert answer.status == 500
+    assert b"test-only-secret" not in answer.body
+    error = proxied.records[0][1].error
+    assert error == "a fault of the proxy: ZeroDivisionError"
+    proxied.records.clear()
+    proxied.gateway.ruleset = Ruleset()
+    assert (await proxied.ask(GET)).status == 200

@@ -131,6 +131,11 @@ def test_json_is_compared_without_the_order_of_keys_or_the_coding() -> None:
     assert case("[]", f"request: {{path: /}}, upstream: {upstream}, expect: {{response: {{json: {{b: 2, a: 1}}}}}}").ok
 
 
+def test_a_body_that_is_not_what_its_coding_says_is_compared_as_it_came() -> None:
+    upstream = "{headers: {content-encoding: gzip}, body: plain}"
+    assert case("[]", f"request: {{path: /}}, upstream: {upstream}, expect: {{response: {{raw: plain}}}}").ok
+
+
 DENY = "[{name: no, before: [{deny: {reason: No., code: NO}}]}]"
 
 
@@ -213,6 +218,9 @@ def test_two_runs_of_a_case_draw_the_same_random_values() -> None:
         ("cases: [{name: a, request: {base64: '!'}}]", (1, 37), "wrong-value"),
         ("cases: [{name: a, request: {headers: {'a b': c}}}]", (1, 39), None),
         ("cases: [{name: a, upstream: {status: 99}}]", (1, 38), None),
+        ("cases: [{name: a, request: {path: here}}]", (1, 35), None),
+        ("rules: []\npacks: [shop, shoe]\ncases: [{name: a, request: {path: /}}]", (2, 15), "unknown-pack"),
+        ("cases:\n- {name: a, rules: [{name: r}],\n   packs: [shoe], request: {path: /}}", (3, 12), "unknown-pack"),
         ("rules: [none.yaml]\ncases: [{name: a, request: {path: /}}]", (1, 9), "unreadable-file"),
         ("cases:\n- name: a\n  rules: [none.yaml]\n  request: {path: /}", (3, 11), "unreadable-file"),
     ],

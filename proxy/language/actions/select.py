@@ -19,7 +19,7 @@ _Fields = Annotated[
 
 
 class Select(ActionRoot[_Fields]):
-    """Keep only these fields of the response body, in Kibo's `responseFields` grammar; an array holds it for each item."""
+    """Keep only these fields of the response body, in Kibo's `responseFields` grammar; of an array, of each item."""
 
     phases: ClassVar[frozenset[str]] = frozenset({"after", "continue"})
 
