@@ -150,9 +150,9 @@ class UpstreamConnection(asyncio.Protocol):
             return
         except Exception as error:
             # A fault of ours ends this exchange, not the worker; what it says may hold bytes of a message.
-            caller = self._caller or caller
-            self._caller = caller
-            self._fail(Refusal(500, f"a fault of the proxy: {type(error).__name__}"))
+            if self._caller is None or self._caller is caller:
+                self.abort()
+            caller.upstream_failed(Refusal(500, f"a fault of the proxy: {type(error).__name__}"))
             return
         if self._caller is caller and self._head is not None and not self._paused:
             self._timer.set(self._options.stall)
