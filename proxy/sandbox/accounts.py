@@ -50,7 +50,7 @@ class Account:
 
 
 def _digest(password: str, salt: bytes) -> bytes:
-    return hashlib.scrypt(password.encode(), salt=salt, n=1 << 10, r=8, p=1, dklen=32)
+    return hashlib.scrypt(password.encode(), salt=salt, n=1 << 8, r=8, p=1, dklen=32)
 
 
 def _account(row: tuple[Any, ...]) -> Account:
