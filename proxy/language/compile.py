@@ -21,7 +21,7 @@ from .cel import BOOL
 from .document import Document, Source, load, plain
 from .environment import Options, RuleScope, StepScope
 from .functions import rule_functions
-from .lint import warn
+from .lint import warn, warn_of_order
 from .match import MatchError, compile_path, compile_predicate, compile_statuses
 from .packs import Vocabulary
 from .problems import Problems, nearest
@@ -84,6 +84,7 @@ def build(sources: Sequence[Source], options: Options, problems: Problems | None
     for draft in drafts:
         _finish(draft)
         warn(draft.scope, draft.model, draft.steps)
+    warn_of_order([(draft.scope, draft.model, draft.steps) for draft in drafts])
     if problems.errors:
         return Built(None, problems)
     return Built(_ruleset(drafts, vocabulary, sources), problems)

@@ -101,6 +101,7 @@ class StepScope:
         self.redaction = Redaction(told.headers | rule.hidden_headers, told.query, told.fields | rule.hidden_fields)
         self.footprints: set[str] = set()
         self.programs: list[tuple[Program, Loc]] = []
+        self.paths: list[tuple[FieldPath, Loc]] = []
         self.declares: list[tuple[str, Type]] = []
 
     # Problems
@@ -273,10 +274,12 @@ class StepScope:
 
     def path(self, source: str, *loc: str | int) -> FieldPath:
         try:
-            return parse_path(source)
+            path = parse_path(source)
         except PathError as error:
             self.problem_within("bad-path", error.text, error.offset, 1, *loc)
             return parse_path("unknown")
+        self.paths.append((path, loc))
+        return path
 
     def secret(self, source: str, *loc: str | int) -> Value[bytes]:
         parts = self._parse(source, loc)

@@ -2,19 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from . import model
+from .cel import Program
+from .cel.nodes import Call, Constant, walk
+from .cel.parser import parse
 from .environment import RuleScope, StepScope
 from .problems import nearest
 
+# Actions that end a phase wherever they run.
+_FINAL = frozenset({"deny", "redirect", "respond", "end"})
+# Edits that may well name a field that is not there yet.
+_NEW = frozenset({"set", "default"})
 
-def warn(scope: RuleScope, rule: model.Rule, steps: Sequence[tuple[StepScope, str, Any]]) -> None:
+Steps = Sequence[tuple[StepScope, str, Any]]
+
+
+def warn(scope: RuleScope, rule: model.Rule, steps: Steps) -> None:
     """Report what looks wrong in a rule."""
-    for step, _, _ in steps:
+    ended: set[str] = set()
+    for step, action, data in steps:
+        if step.phase in ended:
+            _warn_at(scope, "unreachable", "the step before this one ends the phase, always", step.loc, key=True)
+            ended.discard(step.phase)
+        elif action in _FINAL and "when" not in data:
+            ended.add(step.phase)
         _unguarded_response(scope, rule, step)
         _unknown_fields(scope, rule, step)
+        _unanchored(scope, step)
+        if action == "deny":
+            _unverified(scope, step)
+
+
+def warn_of_order(drafts: Sequence[tuple[RuleScope, model.Rule, Steps]]) -> None:
+    """Report rules whose `before` steps another rule never lets run."""
+    closed: list[tuple[RuleScope, model.Rule]] = []
+    for scope, rule, steps in drafts:
+        earlier = next((name for name, other in closed if other.match in (rule.match, model.Match())), None)
+        if earlier is not None and rule.before:
+            text = f"the rule {earlier.name!r} ends the phase before this one, always"
+            _warn_at(scope, "unreachable", text, (*scope.loc, "before"), key=True)
+        ends = any(step.phase == "before" and action in _FINAL and "when" not in data for step, action, data in steps)
+        if ends and rule.mode == "enforce" and rule.fraction >= 1:
+            closed.append((scope, rule))
+
+
+def _warn_at(scope: RuleScope, code: str, text: str, loc: tuple[str | int, ...], *, key: bool = False) -> None:
+    scope.problems.warning(code, text, scope.document.source.name, scope.document.mark(loc, key=key))
+
+
+def _calls(program: Program) -> Iterator[Call]:
+    """Give the calls of an expression."""
+    if program.source:
+        yield from (node for node in walk(parse(program.source)) if isinstance(node, Call))
+
+
+def _unanchored(scope: RuleScope, step: StepScope) -> None:
+    """Warn of a pattern that also matches in the middle of a text."""
+    for program, loc in step.programs:
+        for call in _calls(program):
+            pattern = call.args[-1] if call.name == "matches" and call.args else None
+            text = pattern.value if isinstance(pattern, Constant) else None
+            if isinstance(text, str) and not (text.startswith(("^", "\\A")) and text.endswith(("$", "\\z"))):
+                told = "this pattern is not anchored with ^ and $: it matches a part of a longer text too"
+                _warn_at(scope, "unanchored-pattern", told, loc)
+
+
+def _unverified(scope: RuleScope, step: StepScope) -> None:
+    """Warn of a denial that rests on what the client says of itself."""
+    for program, loc in step.programs:
+        if any(call.name == "jwt" for call in _calls(program)):
+            told = "jwt() only decodes: whoever is to be denied can write these claims as they like"
+            _warn_at(scope, "unverified-claims", told, loc)
+            return
 
 
 def _unguarded_response(scope: RuleScope, rule: model.Rule, step: StepScope) -> None:
@@ -42,14 +104,22 @@ def _unknown_fields(scope: RuleScope, rule: model.Rule, step: StepScope) -> None
     for program, loc in step.programs:
         for read in program.reads:
             side, dot, what = read.footprint.partition(".")
-            if not dot or what != "body" or not read.path:
-                continue
-            wrong = unknown_field(scope, rule, side, read.path)
-            if wrong is not None:
-                name, suggestion = wrong
-                mark = scope.document.mark(loc)
-                text = f"the {side} of this operation has no field {name!r}"
-                scope.problems.warning("unknown-field", text, scope.document.source.name, mark, suggestion)
+            if dot and what == "body" and read.path:
+                _unknown_field(scope, rule, side, read.path, loc)
+    for path, at in step.paths:
+        is_target = at[0] in ("move", "copy") and path.text != at[-1]
+        if path.names and at[0] not in _NEW and not is_target:
+            _unknown_field(scope, rule, step.side, path.names, (*step.loc, *at))
+
+
+def _unknown_field(
+    scope: RuleScope, rule: model.Rule, side: str, path: Sequence[str | int], loc: tuple[str | int, ...]
+) -> None:
+    wrong = unknown_field(scope, rule, side, path)
+    if wrong is not None:
+        name, suggestion = wrong
+        text = f"the {side} of this operation has no field {name!r}"
+        scope.problems.warning("unknown-field", text, scope.document.source.name, scope.document.mark(loc), suggestion)
 
 
 def unknown_field(
