@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,12 @@ from .json_body import JsonBody
 if TYPE_CHECKING:
     from .message import Headers, Limits
 
-__all__ = ["FormBody", "JsonBody", "encode_content", "media_type", "open_body"]
+__all__ = ["FormBody", "JsonBody", "encode_content", "is_json", "media_type", "open_body"]
+
+# What HTTP calls white space around the parts of a field; Python's own strip() takes more.
+_WHITE = " \t"
+_TOKEN = r"[!#$%&'*+.^_`|~0-9a-z-]+"
+_JSON = re.compile(rf"application/json|text/json|{_TOKEN}/{_TOKEN}\+json").fullmatch
 
 
 def media_type(headers: Headers, side: Side) -> tuple[str, str | None]:
@@ -32,8 +38,17 @@ def _parse_type(value: bytes) -> tuple[str, ...]:
     """Split a Content-Type into the type and its charsets; remembered, as there are few."""
     kind, *parameters = value.decode("latin-1").split(";")
     pairs = (parameter.partition("=") for parameter in parameters)
-    charsets = [text.strip().strip('"').lower() for name, _, text in pairs if name.strip().lower() == "charset"]
-    return kind.strip().lower(), *charsets
+    charsets = [text.strip(_WHITE).strip('"').lower() for name, _, text in pairs if _name(name) == "charset"]
+    return _name(kind), *charsets
+
+
+def _name(text: str) -> str:
+    return text.strip(_WHITE).lower()
+
+
+def is_json(headers: Headers, side: Side) -> bool:
+    """Say whether a message calls its body JSON."""
+    return _JSON(media_type(headers, side)[0]) is not None
 
 
 def _coding(headers: Headers, side: Side) -> str | None:
@@ -41,7 +56,7 @@ def _coding(headers: Headers, side: Side) -> str | None:
     if not lines:
         return None
     text = b",".join(lines).decode("latin-1")
-    found = [coding.strip().lower() for coding in text.split(",") if coding.strip()]
+    found = [_name(coding) for coding in text.split(",") if coding.strip(_WHITE)]
     if not found or found == ["identity"]:
         return None
     if len(found) > 1 or found[0] not in codings.CODINGS:
@@ -56,8 +71,8 @@ def open_body(headers: Headers, content: bytes | None, limits: Limits, side: Sid
     if len(content) > limits.body:
         raise Unreadable(side, f"the body is larger than {limits.body} bytes", 413)
     kind, charset = media_type(headers, side)
-    is_json = kind in ("application/json", "text/json") or (kind.startswith("application/") and kind.endswith("+json"))
-    if not is_json and kind != "application/x-www-form-urlencoded":
+    json = _JSON(kind) is not None
+    if not json and kind != "application/x-www-form-urlencoded":
         raise Unreadable(side, "the body is neither JSON nor a form", 415)
     if charset not in (None, "utf-8", "utf8"):
         raise Unreadable(side, "the body is not in UTF-8 by its type", 415)
@@ -72,7 +87,7 @@ def open_body(headers: Headers, content: bytes | None, limits: Limits, side: Sid
         text = content.decode("utf-8")
     except UnicodeDecodeError:
         raise Unreadable(side, "the body is not UTF-8") from None
-    return JsonBody(content, side, limits.depth) if is_json else FormBody(text, side)
+    return JsonBody(content, side, limits.depth) if json else FormBody(text, side)
 
 
 def encode_content(data: bytes, headers: Headers) -> bytes:

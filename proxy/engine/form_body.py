@@ -41,6 +41,15 @@ class FormBody:
             raise EvaluationError(f"the field {name!r} of a form must be text", self.side)
         self.pairs.set(name, value)
 
+    def keep(self, names: frozenset[str]) -> None:
+        """Remove every other name, however often it stands there; one that is kept stands once."""
+        for name in names:
+            self.pairs.find(name)
+        kept = [part for part in self.pairs.parts if part[1] in names]
+        if len(kept) < len(self.pairs.parts):
+            self.pairs.parts = kept
+            self.pairs.edited = True
+
     def copy(self) -> FormBody:
         twin = object.__new__(FormBody)
         twin.pairs, twin.side = self.pairs.copy(), self.side

@@ -8,6 +8,7 @@ key spelling around them, and put back the same way.
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -49,15 +50,34 @@ Path = tuple[str | int, ...]
 def encode(value: Any) -> Raw:
     """Encode a plain value for a body; one that JSON cannot hold is an EvaluationError."""
     try:
-        return Raw(_encode(value))
+        text = _encode(value)
     except (TypeError, ValueError, OverflowError, RecursionError):
         raise EvaluationError("a value that JSON cannot hold") from None
+    if b"null" in text:
+        _refuse_no_numbers(value)
+    return Raw(text)
+
+
+def _refuse_no_numbers(value: Any) -> None:
+    """Refuse NaN and infinities, which msgspec writes as null."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise EvaluationError("a number that JSON cannot hold")
+    elif isinstance(value, dict):
+        for item in value.values():
+            _refuse_no_numbers(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _refuse_no_numbers(item)
 
 
 class Node:
     """An opened object or array."""
 
-    __slots__ = ("body", "depth", "dirty", "opened", "raw")
+    __slots__ = ("assigned", "body", "depth", "dirty", "opened", "raw")
+
+    # What rules put there: the names of members, or elements by identity, as indexes move.
+    assigned: set[str] | dict[int, Any]
 
     def __init__(self, body: JsonBody, raw: bytes, depth: int) -> None:
         self.body = body
@@ -106,6 +126,10 @@ class Node:
     def write(self) -> bytes:
         return self.raw
 
+    def is_assigned(self, key: Any) -> bool:
+        """Say whether a rule put the member there."""
+        raise KeyError(key)
+
     def copy(self, body: JsonBody) -> Node:
         raise KeyError
 
@@ -121,14 +145,15 @@ def _raw(value: Any) -> Any:
 class ObjectNode(Node):
     """An opened object. `spelling` holds, per key that was there, what stands before and around it in the text."""
 
-    __slots__ = ("assigned", "members", "spelling", "tail")
+    __slots__ = ("members", "spelling", "tail")
+
+    assigned: set[str]
 
     def __init__(self, body: JsonBody, raw: bytes, depth: int) -> None:
         super().__init__(body, raw, depth)
         self.spelling: dict[str, tuple[bytes, bytes, bytes]] | None = None
         self.tail = b""
-        # The members that rules put there.
-        self.assigned: frozenset[str] = frozenset()
+        self.assigned = set()
         if len(raw) <= _CANONICAL:
             members = _decode_object(raw)
             if _encode(members) == raw:
@@ -144,7 +169,7 @@ class ObjectNode(Node):
         for key, value in pairs.items():
             name = key.text
             if name in self.members:
-                raise Unreadable(self.body.side, f"the key {name!r} stands twice in an object")
+                raise Unreadable(self.body.side, "a key stands twice in an object")
             start = _GAP.match(raw, at).end()  # type: ignore[union-attr]
             found = _KEY.match(raw, start)
             if found is None:
@@ -168,7 +193,7 @@ class ObjectNode(Node):
 
     def put(self, key: str, value: Any) -> None:
         self.members[key] = value
-        self.assigned |= {key}
+        self.assigned.add(key)
         self.dirty = True
 
     def delete(self, key: str) -> None:
@@ -177,13 +202,16 @@ class ObjectNode(Node):
             self.spelling.pop(key, None)
         self.dirty = True
 
+    def is_assigned(self, key: str) -> bool:
+        return key in self.assigned
+
     def rename(self, key: str, new: str) -> None:
         """Give a member a new key where it stands."""
         self.members = {new if name == key else name: value for name, value in self.members.items()}
         if self.spelling is not None and key in self.spelling:
             before, _, after = self.spelling.pop(key)
             self.spelling[new] = (before, _encode(new) + b":", after)
-        self.assigned |= {new}
+        self.assigned.add(new)
         self.dirty = True
 
     def write(self) -> bytes:
@@ -206,7 +234,7 @@ class ObjectNode(Node):
         twin.members = {k: v.copy(body) if isinstance(v, Node) else v for k, v in self.members.items()}
         twin.opened = [value for value in twin.members.values() if isinstance(value, Node)]
         twin.spelling = dict(self.spelling) if self.spelling is not None else None
-        twin.tail, twin.assigned = self.tail, self.assigned
+        twin.tail, twin.assigned = self.tail, set(self.assigned)
         return twin
 
 
@@ -215,10 +243,13 @@ class ArrayNode(Node):
 
     __slots__ = ("gaps", "items")
 
+    assigned: dict[int, Any]
+
     def __init__(self, body: JsonBody, raw: bytes, depth: int) -> None:
         super().__init__(body, raw, depth)
         self.items: list[Any] = _decode_array(raw)
         self.gaps: list[tuple[bytes, bytes]] | None = None
+        self.assigned = {}
         if len(raw) > _CANONICAL or _encode(self.items) != raw:
             self._cut(raw)
 
@@ -239,14 +270,21 @@ class ArrayNode(Node):
         return self.items[key]
 
     def _attach(self, key: int, node: Node) -> None:
+        if self.assigned and self.is_assigned(key):
+            self.assigned[id(node)] = node
         self.items[key] = node
+
+    def is_assigned(self, key: int) -> bool:
+        return id(self.items[key]) in self.assigned
 
     def put(self, key: int, value: Any) -> None:
         self.items[key] = value
+        self.assigned[id(value)] = value
         self.dirty = True
 
     def insert(self, index: int, value: Any) -> None:
         self.items.insert(index, value)
+        self.assigned[id(value)] = value
         if self.gaps is not None:
             self.gaps.insert(index, (b"", b""))
         self.dirty = True
@@ -269,18 +307,21 @@ class ArrayNode(Node):
         twin.items = [value.copy(body) if isinstance(value, Node) else value for value in self.items]
         twin.opened = [value for value in twin.items if isinstance(value, Node)]
         twin.gaps = list(self.gaps) if self.gaps is not None else None
+        pairs = zip(self.items, twin.items, strict=True) if self.assigned else ()
+        twin.assigned = {id(after): after for before, after in pairs if id(before) in self.assigned}
         return twin
 
 
 class JsonBody:
     """A JSON body. Nothing is decoded before it is asked for; what is malformed is Unreadable then."""
 
-    __slots__ = ("_raw", "_replaced", "_root", "limit", "side")
+    __slots__ = ("_raw", "_root", "limit", "replaced", "side")
 
     def __init__(self, raw: bytes, side: Side, limit: int) -> None:
         self._raw = raw
         self._root: Node | None = None
-        self._replaced = False
+        # A rule put another text in the place of the whole.
+        self.replaced = False
         self.side: Side = side
         self.limit = limit
 
@@ -409,20 +450,20 @@ class JsonBody:
         """Put another text in the place of the whole body."""
         self._raw = _bytes(raw)
         self._root = None
-        self._replaced = True
+        self.replaced = True
 
     def become(self, other: JsonBody) -> None:
         """Take over what another body has come to be; that one is used no more."""
-        self._raw, self._replaced = other._raw, other._replaced
+        self._raw, self.replaced = other._raw, other.replaced
         self._root = other._root.copy(self) if other._root is not None else None
 
     @property
     def edited(self) -> bool:
-        return self._replaced or (self._root is not None and self._root.changed())
+        return self.replaced or (self._root is not None and self._root.changed())
 
     def copy(self) -> JsonBody:
         twin = JsonBody(self._raw, self.side, self.limit)
-        twin._replaced = self._replaced
+        twin.replaced = self.replaced
         if self._root is not None:
             twin._root = self._root.copy(twin)
         return twin

@@ -98,7 +98,10 @@ class Pairs:
 
     def values(self) -> dict[str, str]:
         """Return every name with its one value; a repeated name is Unreadable."""
-        return {name: self.get(name) for name in self.names()}
+        found = {name: value for _, name, value in self.parts}
+        if len(found) < len(self.parts):
+            raise Unreadable(self.side, f"the {self.kind} has a name more than once")
+        return found
 
     def set(self, name: str, value: str) -> None:
         index = self.find(name)

@@ -135,53 +135,51 @@ def _keep(node: Node, projection: Projection) -> None:
             _keep(inner, below)
 
 
-def trim(body: JsonBody, asked: Projection, widened: Projection) -> None:
-    """Take out again what is in the body only because the proxy asked for it; what rules put there stays."""
-    _trim(body.root, asked, widened)
+def trim(body: JsonBody, asked: Projection, widened: Projection | None) -> None:
+    """Take out again what is in the body only because the proxy asked for it; what rules put there stays.
+
+    `widened` is what the proxy asked for, None for everything. A body that a rule replaced as a whole stays as it is.
+    It has to be the body that the rules edited: bytes do not say who put them there.
+    """
+    if not body.replaced:
+        _trim(body.root, asked, widened)
 
 
-def _trim(node: Node, asked: Projection, widened: Projection) -> None:
+def _trim(node: Node, asked: Projection, widened: Projection | None) -> None:
     if isinstance(node, ArrayNode):
         for index in range(len(node.items)):
-            inner = node.open(index)
+            inner = None if node.is_assigned(index) else node.open(index)
             if inner is not None:
                 _trim(inner, asked, widened)
         return
     if not isinstance(node, ObjectNode):
         return
     for name in list(node.members):
-        if name not in widened or name in node.assigned:
+        # What nobody asked for by name is what the upstream always gives.
+        if node.is_assigned(name) or (widened is not None and name not in widened):
             continue
-        below, deeper = asked.get(name, {}), widened[name]
+        if name not in asked:
+            _take(node, name)
+            continue
+        below = asked[name]
         inner = node.open(name) if below is not None else None
-        if below is None:
-            continue
-        if inner is None or (deeper is None and name not in asked):
-            node.delete(name)
-            continue
-        _trim(inner, below, deeper if deeper is not None else _everything(inner))
-        if name not in asked and not (inner.members if isinstance(inner, ObjectNode) else True):
-            node.delete(name)
+        if inner is not None and below is not None:
+            _trim(inner, below, widened[name] if widened is not None else None)
 
 
-def _everything(node: Node) -> Projection:
-    return dict.fromkeys(node.members) if isinstance(node, ObjectNode) else {}
+def _take(node: Node, key: str | int) -> None:
+    """Take a member out, but for what rules put below it."""
+    value = node.child(key)
+    if not isinstance(value, Node) or not _has_assigned(value):
+        node.delete(key)
+    elif isinstance(value, ObjectNode):
+        for name in [name for name in value.members if not value.is_assigned(name)]:
+            _take(value, name)
+    elif isinstance(value, ArrayNode):
+        for index in range(len(value.items) - 1, -1, -1):
+            if not value.is_assigned(index):
+                _take(value, index)
 
 
-def shape(body: JsonBody) -> Projection:
-    """Give the projection that names every field of a body."""
-    return _shape(body.root)
-
-
-def _shape(node: Node) -> Projection:
-    found: Projection = {}
-    if isinstance(node, ObjectNode):
-        for name in node.members:
-            inner = node.open(name)
-            _add(found, name, _shape(inner) or None if inner is not None else None)
-    elif isinstance(node, ArrayNode):
-        for index in range(len(node.items)):
-            inner = node.open(index)
-            for name, below in _shape(inner).items() if inner is not None else ():
-                _add(found, name, below)
-    return found
+def _has_assigned(node: Node) -> bool:
+    return bool(node.assigned) or any(_has_assigned(inner) for inner in node.opened)

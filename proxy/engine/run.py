@@ -90,11 +90,6 @@ def before(exchange: Exchange) -> Result | Pending:
 
 def after(exchange: Exchange, response: Response) -> Result | Pending:
     """Run the `after` rules on an upstream answer; gives the answer for the client."""
-    if exchange.state:
-        try:
-            widening.remember(exchange, response)
-        except Unreadable as error:
-            return refuse(exchange, error.status, error.cause)
     return _arrive(exchange, response, last=False)
 
 
@@ -140,7 +135,13 @@ def _forward(exchange: Exchange) -> None:
 def _finish(exchange: Exchange, response: Response) -> Response:
     """Make a response what goes to the client."""
     if exchange.state:
-        widening.trim(exchange, response)
+        try:
+            widening.trim(exchange, response)
+        except Unreadable as error:
+            exchange.verdict = Verdict(by="proxy", cause=error.cause)
+            response = _error(exchange, error.status)
+            for edit in exchange.deferred:
+                edit(response.headers)
     response.settle()
     response.headers.set(dialects.correlation_header(exchange.dialect), exchange.correlation.encode())
     exchange.response = response
@@ -372,7 +373,10 @@ class _Phase:
                 edit(answer.headers)
             return _finish(exchange, answer)
         if exchange.phase == "before":
-            _forward(exchange)
+            try:
+                _forward(exchange)
+            except Unreadable as error:
+                return refuse(exchange, error.status, error.cause)
             return None
         if exchange.response is None:
             raise RuntimeError("a phase after the answer has no answer")

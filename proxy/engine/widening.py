@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from . import projection
+from .body import is_json
 from .exchange import Exchange
 from .json_body import JsonBody
 from .message import Response
@@ -56,19 +57,15 @@ def widen(exchange: Exchange) -> None:
         request.set_parameters(edited)
 
 
-def remember(exchange: Exchange, response: Response) -> None:
-    """Note which fields came with an answer of the upstream's, so that what rules add later can be told from them."""
-    found: Widening | None = exchange.state.get(_STATE)
-    if found is not None and found.widened is None and response.content:
-        body = response.document
-        if isinstance(body, JsonBody) and body.top is not None:
-            exchange.state[_STATE] = Widening(found.asked, projection.shape(body))
-
-
 def trim(exchange: Exchange, response: Response) -> None:
-    """Take what only the proxy asked for out of an answer of the upstream's; what rules set stays."""
+    """Take what only the proxy asked for out of an answer of the upstream's; what rules set stays.
+
+    What is no JSON has no fields; JSON that cannot be read is Unreadable.
+    """
     found: Widening | None = exchange.state.get(_STATE)
-    if found is None or found.widened is None or response.origin != "upstream" or not response.content:
+    if found is None or response.origin != "upstream" or not response.content:
+        return
+    if not is_json(response.headers, "response"):
         return
     body = response.document
     if isinstance(body, JsonBody) and body.top is not None:

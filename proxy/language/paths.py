@@ -34,7 +34,7 @@ class PathError(Exception):
 
 
 class Wildcard:
-    """All members or elements."""
+    """All members or elements. Both spellings find the same; they say what an author has before him."""
 
     __slots__ = ()
 
@@ -42,7 +42,8 @@ class Wildcard:
         return "*"
 
 
-WILDCARD = Wildcard()
+# `[*]`, as of an array, and `.*`, as of an object whose names are not known.
+WILDCARD, MEMBERS = Wildcard(), Wildcard()
 Selector = str | int | Wildcard
 
 
@@ -68,10 +69,19 @@ class FieldPath:
 
     @property
     def names(self) -> Location | None:
-        """What of a body is read: the names, indexes and wildcards left out; None when `..` reads all of it."""
-        if any(segment.deep for segment in self.segments):
-            return None
-        return tuple(segment.selector for segment in self.segments if isinstance(segment.selector, str))
+        """What of a body is read, by names: indexes and `[*]` are left out, `.*` reads what is above it as a whole.
+
+        None is the whole body, as `..`, `.*` and `[*]` alone read it.
+        """
+        names: list[str] = []
+        for segment in self.segments:
+            if segment.deep or (segment.selector is MEMBERS and not names):
+                return None
+            if segment.selector is MEMBERS:
+                break
+            if isinstance(segment.selector, str):
+                names.append(segment.selector)
+        return tuple(names) or None
 
     @property
     def last_name(self) -> str | None:
@@ -85,9 +95,13 @@ class FieldPath:
             parent = body.parent(static)
             return [static] if parent is not None and parent.holds(static[-1]) else []
         found: list[tuple[Location, Any]] = [((), body.root)]
-        for segment in self.segments:
-            found = [place for start, value in found for place in _select(segment, start, value)]
-        return [location for location, _ in found]
+        for segment in self.segments[:-1]:
+            found = [
+                ((*start, *location), _open(node, location[-1]))
+                for start, value in found
+                for location, node in _select(segment, (), value)
+            ]
+        return [(*start, *location) for start, value in found for location, _ in _select(self.segments[-1], (), value)]
 
     def form_name(self) -> str:
         """The one name of a path into a form; anything else is an EvaluationError."""
@@ -142,35 +156,30 @@ def _open(node: Node, key: Any) -> Any:
     return node.open(key) or node.child(key)
 
 
-def _members(node: Node) -> Iterator[tuple[str | int, Any]]:
+def keys_of(node: Node) -> list[Any]:
+    """List the names or indexes below a node."""
     if isinstance(node, ObjectNode):
-        keys: list[Any] = list(node.members)
-    elif isinstance(node, ArrayNode):
-        keys = list(range(len(node.items)))
-    else:
-        keys = []
-    for key in keys:
-        yield key, _open(node, key)
+        return list(node.members)
+    return list(range(len(node.items))) if isinstance(node, ArrayNode) else []
 
 
-def _select(segment: Segment, start: Location, value: Any) -> Iterator[tuple[Location, Any]]:
+def _select(segment: Segment, start: Location, value: Any) -> Iterator[tuple[Location, Node]]:
+    """Give the places that a segment finds, each with the node that holds it; what is found is not opened."""
     if not isinstance(value, Node):
         return
-    yield from _pick(segment.selector, start, value)
+    for key in _pick(segment.selector, value):
+        yield (*start, key), value
     if segment.deep:
-        for key, inner in _members(value):
-            yield from _select(segment, (*start, key), inner)
+        for key in keys_of(value):
+            yield from _select(segment, (*start, key), _open(value, key))
 
 
-def _pick(selector: Selector, start: Location, node: Node) -> Iterator[tuple[Location, Any]]:
+def _pick(selector: Selector, node: Node) -> list[Any]:
     if isinstance(selector, Wildcard):
-        for key, value in _members(node):
-            yield (*start, key), value
-        return
+        return keys_of(node)
     if isinstance(selector, int) and selector < 0 and isinstance(node, ArrayNode):
         selector += len(node.items)
-    if node.holds(selector):
-        yield (*start, selector), _open(node, selector)
+    return [selector] if node.holds(selector) else []
 
 
 class _Reader:
@@ -216,7 +225,7 @@ class _Reader:
     def shorthand(self) -> Selector:
         if self.peek("*"):
             self.at += 1
-            return WILDCARD
+            return MEMBERS
         found = _NAME.match(self.text, self.at)
         if found is None:
             raise self.fail("a name was expected; an odd one stands in brackets and quotes: ['odd.name']")

@@ -19,7 +19,7 @@ from ..action import Action, StepEnvironment
 from ..cel import to_text
 from ..model import Model
 from ..patch import Operation, Patch, apply_merge
-from ..paths import FieldPath, Location, make_parents, remove_all
+from ..paths import FieldPath, Location, keys_of, make_parents, remove_all
 
 Body_ = JsonBody | FormBody
 Edit = Callable[[Body_], None]
@@ -109,17 +109,21 @@ class _Compiler:
         self.action = action
         self.strict = action.missing == "fail"
 
-    def path(self, text: str, *loc: str | int) -> FieldPath:
+    def path(self, text: str, *loc: str | int, needed: bool = True) -> FieldPath:
+        """Compile a path; one that is not needed does nothing where it leads nowhere."""
         path = self.env.path(text, *loc)
-        self.env.reads_body(self.env.side, path.names)
+        self.env.reads_body(self.env.side, path.names if needed else ())
         return path
 
     def edits(self) -> list[Prepare]:
         action = self.action
         found: list[Prepare] = []
         for old, new in action.rename.items():
-            self.env.reads_body(self.env.side, None if "'" in new else (new,))
-            found.append(_constant(self.rename(self.path(old, "rename", old), new)))
+            path = self.path(old, "rename", old)
+            if path.names:
+                # What stands there already makes it an error.
+                self.env.reads_body(self.env.side, (*path.names[:-1], new))
+            found.append(_constant(self.rename(path, new)))
         for key, pairs in (("move", action.move), ("copy", action.copy_)):
             for source, target in pairs.items():
                 found.append(_constant(self.carry(key, source, target)))
@@ -127,7 +131,7 @@ class _Compiler:
             for text, data in values.items():
                 found.append(self.put(key, text, data))
         for text, limits in action.clamp.items():
-            found.append(_constant(self.clamp(self.path(text, "clamp", text), limits)))
+            found.append(_constant(self.clamp(self.path(text, "clamp", text, needed=self.strict), limits)))
         if "merge" in action.model_fields_set:
             found.append(self.merge(action.merge))
         if action.patch is not None:
@@ -135,13 +139,13 @@ class _Compiler:
             patch = Patch(self.env, action.patch)
             found.append(self.patch(patch))
         for index, text in enumerate(action.remove):
-            path = self.path(text, "remove", index)
+            path = self.path(text, "remove", index, needed=self.strict)
             if path.last_name is not None:
                 self.env.hides(field=path.last_name)
             found.append(_constant(self.remove(path)))
         if action.keep:
-            self.env.reads_body(self.env.side, None)
-            found.append(_constant(self.keep([self.path(text, "keep", i) for i, text in enumerate(action.keep)])))
+            kept = [self.path(text, "keep", i, needed=self.strict) for i, text in enumerate(action.keep)]
+            found.append(_constant(self.keep(kept)))
         return found
 
     @staticmethod
@@ -228,6 +232,7 @@ class _Compiler:
         if path.segments[-1].deep:
             self.env.problem("bad-path", f"`{key}` cannot end in `..`: it does not say where", key, text, key=True)
         if_absent = key == "default"
+        above = FieldPath(path.text, path.segments[:-1]) if len(path.segments) > 1 else None
 
         def edit(body: Body_, given: Any, raw: Raw | None) -> None:
             if isinstance(body, FormBody):
@@ -236,7 +241,7 @@ class _Compiler:
                     body.set(name, _form_text(given, name))
                 return
             raw = raw if raw is not None else encode(given)
-            for parent, last in _targets(body, path):
+            for parent, last in _targets(body, path, above):
                 _assign(parent, last, raw, path, body, if_absent=if_absent)
 
         if value.constant:
@@ -303,10 +308,11 @@ class _Compiler:
     def keep(self, paths: list[FieldPath]) -> Edit:
         def edit(body: Body_) -> None:
             if isinstance(body, FormBody):
-                names = {path.form_name() for path in paths}
-                for name in body.pairs.names():
-                    if name not in names:
-                        body.pairs.remove(name)
+                names = frozenset(path.form_name() for path in paths)
+                for path in paths:
+                    if body.pairs.find(path.form_name()) is None:
+                        self.miss(path, body)
+                body.keep(names)
                 return
             kept: list[Location] = []
             for path in paths:
@@ -314,7 +320,7 @@ class _Compiler:
                 if not found:
                     self.miss(path, body)
                 kept += found
-            _prune(body.root, (), _tree(kept))
+            _prune(body.root, _tree(kept))
 
         return edit
 
@@ -341,17 +347,17 @@ def _put_new(parent: Node, last: Any, raw: Raw, path: FieldPath, body: JsonBody)
     parent.put(last, raw)
 
 
-def _targets(body: JsonBody, path: FieldPath) -> Iterable[tuple[Node, Any]]:
-    """Give what is to hold the last part of a path, once per place."""
+def _targets(body: JsonBody, path: FieldPath, above: FieldPath | None) -> Iterable[tuple[Node, Any]]:
+    """Give what is to hold the last part of a path, once per place; `above` is the path without that part."""
     static = path.static
     if static is not None:
         yield make_parents(body, static), static[-1]
         return
-    *above, last = path.segments
-    if not above:
+    last = path.segments[-1]
+    if above is None:
         parents: list[Node] = [body.root]
     else:
-        holders = FieldPath(path.text, tuple(above)).locate(body)
+        holders = above.locate(body)
         opened = [parent.open(place[-1]) for place in holders if (parent := body.parent(place)) is not None]
         if any(node is None for node in opened):
             raise EvaluationError(f"{path.text} goes through what is no object", body.side)
@@ -362,10 +368,8 @@ def _targets(body: JsonBody, path: FieldPath) -> Iterable[tuple[Node, Any]]:
             if isinstance(index, int) and index < 0 and isinstance(parent, ArrayNode):
                 index += len(parent.items)
             yield parent, index
-        elif isinstance(parent, ObjectNode):
-            yield from ((parent, name) for name in list(parent.members))
-        elif isinstance(parent, ArrayNode):
-            yield from ((parent, index) for index in range(len(parent.items)))
+        else:
+            yield from ((parent, key) for key in keys_of(parent))
 
 
 def _assign(parent: Node, last: Any, raw: Raw, path: FieldPath, body: JsonBody, *, if_absent: bool) -> None:
@@ -418,15 +422,12 @@ def _tree(locations: Iterable[Location]) -> Tree:
     return root
 
 
-def _prune(node: Node, place: Location, tree: Tree) -> None:
-    keys: list[Any] = (
-        list(node.members) if isinstance(node, ObjectNode) else list(range(len(getattr(node, "items", ()))))
-    )
-    for key in reversed(keys):
+def _prune(node: Node, tree: Tree) -> None:
+    for key in reversed(keys_of(node)):
         if key not in tree:
             node.delete(key)
             continue
         below = tree[key]
         inner = node.open(key) if below is not None else None
         if inner is not None and below is not None:
-            _prune(inner, (*place, key), below)
+            _prune(inner, below)
