@@ -21,7 +21,8 @@ INT64 = 1 << 63
 # Above this an object is not encoded again to see whether it comes out the same: cutting it is as cheap.
 _CANONICAL = 1 << 16
 _WHITE = b" \t\n\r"
-_KEY = re.compile(rb'[ \t\n\r]*("(?:[^"\\]|\\.)*"[ \t\n\r]*:[ \t\n\r]*)', re.DOTALL)
+# Possessive, as a key of some megabytes would else be remembered byte by byte.
+_KEY = re.compile(rb'("(?:[^"\\]++|\\.)*+"[ \t\n\r]*+:[ \t\n\r]*+)', re.DOTALL)
 _GAP = re.compile(rb"[ \t\n\r]*")
 
 
@@ -145,14 +146,13 @@ def _raw(value: Any) -> Any:
 class ObjectNode(Node):
     """An opened object. `spelling` holds, per key that was there, what stands before and around it in the text."""
 
-    __slots__ = ("members", "spelling", "tail")
+    __slots__ = ("members", "spelling")
 
     assigned: set[str]
 
     def __init__(self, body: JsonBody, raw: bytes, depth: int) -> None:
         super().__init__(body, raw, depth)
         self.spelling: dict[str, tuple[bytes, bytes, bytes]] | None = None
-        self.tail = b""
         self.assigned = set()
         if len(raw) <= _CANONICAL:
             members = _decode_object(raw)
@@ -179,8 +179,6 @@ class ObjectNode(Node):
             self.spelling[name] = (raw[at:start], found[1], raw[after:stop])
             self.members[name] = value
             at = stop + 1
-        if not self.members:
-            self.tail = raw[at : raw.rindex(b"}")]
 
     def holds(self, key: Any) -> bool:
         return isinstance(key, str) and key in self.members
@@ -226,7 +224,7 @@ class ObjectNode(Node):
                 parts.append(_encode(key) + b":" + _bytes(value))
             else:
                 parts.append(spelled[0] + spelled[1] + _bytes(value) + spelled[2])
-        return b"{" + b",".join(parts) + self.tail + b"}"
+        return b"{" + b",".join(parts) + b"}"
 
     def copy(self, body: JsonBody) -> Node:
         twin = object.__new__(ObjectNode)
@@ -234,7 +232,7 @@ class ObjectNode(Node):
         twin.members = {k: v.copy(body) if isinstance(v, Node) else v for k, v in self.members.items()}
         twin.opened = [value for value in twin.members.values() if isinstance(value, Node)]
         twin.spelling = dict(self.spelling) if self.spelling is not None else None
-        twin.tail, twin.assigned = self.tail, set(self.assigned)
+        twin.assigned = set(self.assigned)
         return twin
 
 

@@ -6,7 +6,8 @@ than once can be listed but neither read nor edited: which of the two the other 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from urllib.parse import quote_plus, unquote_to_bytes
 
 from .errors import EvaluationError, Side, Unreadable
@@ -25,6 +26,19 @@ def encode_form(text: str) -> str:
 def as_is(text: str) -> str:
     """Return a cookie's name or value as it stands: cookies have no encoding of their own."""
     return text
+
+
+# A pair with what is empty after it, and before the first one: `a=1&&b=2&`.
+_WITH_EMPTY = re.compile(r"(?:\A&+)?[^&]+(?:&+(?=&|\Z))?")
+
+
+def _cut(text: str, separator: str) -> Iterable[str]:
+    """Cut a text into the spellings of its pairs; of a query or form nothing is lost, also what is empty."""
+    if separator == ";":
+        return filter(None, (spelling.strip(" \t") for spelling in text.split(separator)))
+    if "&&" in text or text[:1] == "&" or text[-1:] == "&":
+        return _WITH_EMPTY.findall(text)
+    return text.split("&") if text else ()
 
 
 class Pairs:
@@ -50,11 +64,8 @@ class Pairs:
         self._encode = encode
         self.edited = False
         parts: list[tuple[str, str, str]] = []
-        for spelling in text.split(separator) if text else ():
-            spelling = spelling.strip(" \t") if separator == ";" else spelling
-            if not spelling:
-                continue
-            name, _, value = spelling.partition("=")
+        for spelling in _cut(text, separator):
+            name, _, value = spelling.strip(separator).partition("=")
             try:
                 parts.append((spelling, decode(name), decode(value)))
             except UnicodeDecodeError:
