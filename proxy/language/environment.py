@@ -246,6 +246,9 @@ class StepScope:
         if isinstance(data, str):
             return self._string(data, loc, secrets=secrets, json=json)
         if isinstance(data, dict):
+            for name in data:
+                if "${" in name:
+                    self.problem("bad-name", "a name is literal text; names are never templates", *loc, name, key=True)
             members = {key: self.value(item, *loc, key, secrets=secrets, json=json) for key, item in data.items()}
             if all(member.constant for member in members.values()):
                 constant = plain({key: member.read(_NOTHING) for key, member in members.items()})

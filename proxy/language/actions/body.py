@@ -120,6 +120,8 @@ class _Compiler:
         found: list[Prepare] = []
         for old, new in action.rename.items():
             path = self.path(old, "rename", old)
+            if "${" in new:
+                self.env.problem("bad-name", "a name is literal text; names are never templates", "rename", old)
             if path.names:
                 # What stands there already makes it an error.
                 self.env.reads_body(self.env.side, (*path.names[:-1], new))
