@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from .json_body import ArrayNode, JsonBody, Node, ObjectNode
+from .json_body import JsonBody
+from .json_nodes import ArrayNode, Node, ObjectNode
 
 Projection = dict[str, "Projection | None"]
 

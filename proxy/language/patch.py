@@ -13,8 +13,10 @@ from pydantic import ConfigDict, Field, model_validator
 
 from ..engine.errors import EvaluationError
 from ..engine.exchange import Exchange
-from ..engine.json_body import ArrayNode, JsonBody, Node, ObjectNode, encode
+from ..engine.json_body import JsonBody
+from ..engine.json_nodes import ArrayNode, ObjectNode, encode
 from .action import StepEnvironment, Value
+from .edits import text_at
 from .model import Model
 from .paths import Location, PathError, parse_pointer, resolve
 
@@ -97,20 +99,15 @@ def _apply(body: JsonBody, op: str, path: tuple[str, ...], source: tuple[str, ..
             if not same(body.plain(body.locate(resolve(body, path))), value):
                 raise EvaluationError("a `test` of the patch does not hold", body.side)
         case "copy":
-            _add(body, path, _raw(body, resolve(body, source)))
+            _add(body, path, text_at(body, resolve(body, source)))
         case _:
             if path[: len(source)] == source and len(path) > len(source):
                 raise EvaluationError("a patch cannot move a value into itself", body.side)
             location = resolve(body, source)
-            moved = _raw(body, location)
+            moved = text_at(body, location)
             if path != source:
                 _remove(body, location)
                 _add(body, path, moved)
-
-
-def _raw(body: JsonBody, location: Location) -> Raw:
-    value = body.locate(location)
-    return Raw(value.dump()) if isinstance(value, Node) else Raw(bytes(value))
 
 
 def _replace(body: JsonBody, location: Location, raw: Raw) -> None:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..engine.errors import EvaluationError
-from ..engine.form_body import FormBody
-from ..engine.json_body import ArrayNode, JsonBody, Node, ObjectNode, encode
+from ..engine.json_body import JsonBody
+from ..engine.json_nodes import ArrayNode, Node, ObjectNode
 
 Location = tuple[str | int, ...]
 
@@ -110,24 +110,6 @@ class FieldPath:
             raise EvaluationError("in a form a path is one name")
         return static[0]
 
-    def remove(self, body: JsonBody | FormBody) -> bool:
-        """Remove every place that the path names; say whether there was one."""
-        if isinstance(body, FormBody):
-            name = self.form_name()
-            there = body.pairs.find(name) is not None
-            body.pairs.remove(name)
-            return there
-        static = self.static
-        if static is not None:
-            parent = body.parent(static)
-            there = parent is not None and parent.holds(static[-1])
-            if there and parent is not None:
-                parent.delete(static[-1])
-            return there
-        found = self.locate(body)
-        remove_all(body, found)
-        return bool(found)
-
 
 def _static(segments: tuple[Segment, ...]) -> Location | None:
     found: list[str | int] = []
@@ -137,19 +119,6 @@ def _static(segments: tuple[Segment, ...]) -> Location | None:
             return None
         found.append(selector)
     return tuple(found)
-
-
-def remove_all(body: JsonBody, locations: list[Location]) -> None:
-    """Remove places; elements of an array from its end, so that the others keep their indexes."""
-    for location in sorted(set(locations), key=_depth_first, reverse=True):
-        parent = body.parent(location)
-        if parent is not None and parent.holds(location[-1]):
-            parent.delete(location[-1])
-
-
-def _depth_first(location: Location) -> tuple[int, int]:
-    last = location[-1]
-    return len(location), last if isinstance(last, int) else 0
 
 
 def _open(node: Node, key: Any) -> Any:
@@ -355,18 +324,3 @@ def _array_index(node: ArrayNode, token: str, *, allow_end: bool, body: JsonBody
 
 def spell_pointer(tokens: tuple[str, ...]) -> str:
     return "".join("/" + token.replace("~", "~0").replace("/", "~1") for token in tokens)
-
-
-def make_parents(body: JsonBody, path: Location) -> Node:
-    """Open what is to hold the last part of a path; missing objects are made, another parent is an EvaluationError."""
-    node: Node = body.root
-    for depth, part in enumerate(path[:-1]):
-        if not node.holds(part):
-            if not isinstance(part, str) or not isinstance(node, ObjectNode):
-                raise body.missing(path[: depth + 1])
-            node.put(part, encode({}))
-        inner = node.open(part)
-        if inner is None:
-            raise EvaluationError(f"{'.'.join(str(p) for p in path[: depth + 1])} is no object", body.side)
-        node = inner
-    return node

@@ -11,9 +11,11 @@ from statistics import median
 from time import perf_counter
 
 from proxy.engine.body import open_body
-from proxy.engine.json_body import JsonBody, encode
+from proxy.engine.json_body import JsonBody
+from proxy.engine.json_nodes import encode
 from proxy.engine.message import Headers, Limits
-from proxy.language.paths import make_parents, parse
+from proxy.language.edits import make_parents, remove
+from proxy.language.paths import parse
 
 ROUNDS, TIMES = 15, 2000
 HEADERS = Headers.of([("Content-Type", "application/json; charset=utf-8")], side="response")
@@ -48,8 +50,8 @@ def edit(content: bytes) -> bytes:
     if not isinstance(body, JsonBody):
         raise TypeError("the ticket is JSON")
     body.get(TOKEN)
-    REFRESH.remove(body)
-    NOTES.remove(body)
+    remove(REFRESH, body)
+    remove(NOTES, body)
     make_parents(body, ("tier",)).put("tier", TIER)
     make_parents(body, ("customerAccount", "seen")).put("seen", SEEN)
     return body.dump()

@@ -15,7 +15,8 @@ from msgspec import Raw
 
 from proxy.engine.body import open_body
 from proxy.engine.errors import EvaluationError, Unreadable
-from proxy.engine.json_body import ArrayNode, JsonBody, Node, ObjectNode, encode
+from proxy.engine.json_body import JsonBody
+from proxy.engine.json_nodes import ArrayNode, Node, ObjectNode, encode
 from proxy.engine.message import Headers, Limits
 from tests.corpora import load, needs_corpora
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.engine.json_body import ArrayNode, JsonBody, ObjectNode, encode
+from proxy.engine.json_body import JsonBody
+from proxy.engine.json_nodes import ArrayNode, ObjectNode, encode
 from proxy.engine.projection import ProjectionError, apply, includes, parse, trim, widen, write
 
 

@@ -12,14 +12,16 @@ from pydantic import Field, model_validator
 from ...engine.errors import EvaluationError
 from ...engine.exchange import Exchange
 from ...engine.form_body import FormBody
-from ...engine.json_body import ArrayNode, JsonBody, Node, ObjectNode, encode
+from ...engine.json_body import JsonBody
+from ...engine.json_nodes import ObjectNode, encode
 from ...engine.message import Message
 from ...engine.ruleset import Run
 from ..action import Action, StepEnvironment
 from ..cel import to_text
+from ..edits import assign, keep_only, make_parents, put_new, remove, remove_all, targets, text_at
 from ..model import Model
 from ..patch import Operation, Patch, apply_merge
-from ..paths import FieldPath, Location, keys_of, make_parents, remove_all
+from ..paths import FieldPath, Location
 
 Body_ = JsonBody | FormBody
 Edit = Callable[[Body_], None]
@@ -204,13 +206,13 @@ class _Compiler:
             if not start.locate(body):
                 self.miss(start, body)
                 return
-            raw = _text_of(body, place)
+            raw = text_at(body, place)
             if is_move and goal[: len(place)] == place:
                 raise EvaluationError(f"{start.text} cannot move into itself", body.side)
             if is_move:
                 remove_all(body, [place])
             parent = make_parents(body, goal)
-            _put_new(parent, goal[-1], raw, end, body)
+            put_new(parent, goal[-1], raw, end, body)
 
         return edit
 
@@ -243,8 +245,8 @@ class _Compiler:
                     body.set(name, _form_text(given, name))
                 return
             raw = raw if raw is not None else encode(given)
-            for parent, last in _targets(body, path, above):
-                _assign(parent, last, raw, path, body, if_absent=if_absent)
+            for parent, last in targets(body, path, above):
+                assign(parent, last, raw, path, body, if_absent=if_absent)
 
         if value.constant:
             constant = value.read(_NO_EXCHANGE)
@@ -302,7 +304,7 @@ class _Compiler:
 
     def remove(self, path: FieldPath) -> Edit:
         def edit(body: Body_) -> None:
-            if not path.remove(body):
+            if not remove(path, body):
                 self.miss(path, body)
 
         return edit
@@ -322,7 +324,7 @@ class _Compiler:
                 if not found:
                     self.miss(path, body)
                 kept += found
-            _prune(body.root, _tree(kept))
+            keep_only(body, kept)
 
         return edit
 
@@ -334,54 +336,6 @@ def _form_text(value: Any, name: str) -> str:
     if value is None or isinstance(value, dict | list):
         raise EvaluationError(f"the field {name!r} of a form must be text")
     return value if isinstance(value, str) else to_text(value)
-
-
-def _text_of(body: JsonBody, location: Location) -> Raw:
-    value = body.locate(location)
-    return Raw(value.dump()) if isinstance(value, Node) else value
-
-
-def _put_new(parent: Node, last: Any, raw: Raw, path: FieldPath, body: JsonBody) -> None:
-    if parent.holds(last):
-        raise EvaluationError(f"the body already has {path.text}", body.side)
-    if not isinstance(parent, ObjectNode) or not isinstance(last, str):
-        raise EvaluationError(f"there is no object to put {path.text} into", body.side)
-    parent.put(last, raw)
-
-
-def _targets(body: JsonBody, path: FieldPath, above: FieldPath | None) -> Iterable[tuple[Node, Any]]:
-    """Give what is to hold the last part of a path, once per place; `above` is the path without that part."""
-    static = path.static
-    if static is not None:
-        yield make_parents(body, static), static[-1]
-        return
-    last = path.segments[-1]
-    if above is None:
-        parents: list[Node] = [body.root]
-    else:
-        holders = above.locate(body)
-        opened = [parent.open(place[-1]) for place in holders if (parent := body.parent(place)) is not None]
-        if any(node is None for node in opened):
-            raise EvaluationError(f"{path.text} goes through what is no object", body.side)
-        parents = [node for node in opened if node is not None]
-    for parent in parents:
-        if isinstance(last.selector, str | int):
-            index = last.selector
-            if isinstance(index, int) and index < 0 and isinstance(parent, ArrayNode):
-                index += len(parent.items)
-            yield parent, index
-        else:
-            yield from ((parent, key) for key in keys_of(parent))
-
-
-def _assign(parent: Node, last: Any, raw: Raw, path: FieldPath, body: JsonBody, *, if_absent: bool) -> None:
-    if isinstance(parent, ArrayNode):
-        if not parent.holds(last):
-            raise EvaluationError(f"the array has no element for {path.text}", body.side)
-    elif not isinstance(last, str):
-        raise EvaluationError(f"there is no array for {path.text}", body.side)
-    if not (if_absent and parent.holds(last)):
-        parent.put(last, raw)
 
 
 def _bound(number: float, limits: Clamp) -> float | None:
@@ -405,31 +359,3 @@ def _names_of(data: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterable[
             yield from _names_of(value, (*above, name))
         else:
             yield (*above, name)
-
-
-Tree = dict[Any, "Tree | None"]
-
-
-def _tree(locations: Iterable[Location]) -> Tree:
-    """Put places into a tree; below a place that is kept whole there is nothing more to say."""
-    root: Tree = {}
-    for location in locations:
-        level: Tree | None = root
-        for part in location[:-1]:
-            if level is None:
-                break
-            level = level.setdefault(part, {})
-        if level is not None:
-            level[location[-1]] = None
-    return root
-
-
-def _prune(node: Node, tree: Tree) -> None:
-    for key in reversed(keys_of(node)):
-        if key not in tree:
-            node.delete(key)
-            continue
-        below = tree[key]
-        inner = node.open(key) if below is not None else None
-        if inner is not None and below is not None:
-            _prune(inner, below)

@@ -1,0 +1,308 @@
+"""The opened objects and arrays of a JSON body: their members as raw text, and what stands around each.
+
+An object or array is opened by decoding it to raw members. When encoding these again gives the same bytes, there was
+no duplicate key and no spelling to lose. Otherwise the members are cut out of the text with the white space and the
+key spelling around them, and put back the same way.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Raw
+
+from .errors import EvaluationError, Unreadable
+
+if TYPE_CHECKING:
+    from .json_body import JsonBody
+
+# Above this an object is not encoded again to see whether it comes out the same: cutting it is as cheap.
+_CANONICAL = 1 << 16
+# Possessive, as a key of some megabytes would else be remembered byte by byte.
+_KEY = re.compile(rb'("(?:[^"\\]++|\\.)*+"[ \t\n\r]*+:[ \t\n\r]*+)', re.DOTALL)
+_GAP = re.compile(rb"[ \t\n\r]*")
+
+
+class _Key:
+    """A decoded key that equals nothing but itself, so that duplicates survive decoding."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def _make_key(_: type, text: Any) -> _Key:
+    return _Key(text)
+
+
+_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_keys = msgspec.json.Decoder(dict[_Key, Raw], dec_hook=_make_key).decode
+_decode_array = msgspec.json.Decoder(list[Raw]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def encode(value: Any) -> Raw:
+    """Encode a plain value for a body; one that JSON cannot hold is an EvaluationError."""
+    try:
+        text = _encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        raise EvaluationError("a value that JSON cannot hold") from None
+    if b"null" in text:
+        _refuse_no_numbers(value)
+    return Raw(text)
+
+
+def _refuse_no_numbers(value: Any) -> None:
+    """Refuse NaN and infinities, which msgspec writes as null."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise EvaluationError("a number that JSON cannot hold")
+    elif isinstance(value, dict):
+        for item in value.values():
+            _refuse_no_numbers(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _refuse_no_numbers(item)
+
+
+class Node:
+    """An opened object or array."""
+
+    __slots__ = ("assigned", "body", "depth", "dirty", "opened", "raw")
+
+    # What rules put there: the names of members, or elements by identity, as indexes move.
+    assigned: set[str] | dict[int, Any]
+
+    def __init__(self, body: JsonBody, raw: bytes, depth: int) -> None:
+        self.body = body
+        self.raw = raw
+        self.depth = depth
+        self.dirty = False
+        # What was opened below: an edit further down makes this one's text another too.
+        self.opened: list[Node] = []
+
+    def holds(self, key: Any) -> bool:
+        """Say whether there is a member below a key."""
+        raise KeyError(key)
+
+    def child(self, key: Any) -> Any:
+        """Return the member as it stands: Raw or Node; the caller knows that it is there."""
+        raise KeyError(key)
+
+    def delete(self, key: Any) -> None:
+        raise KeyError(key)
+
+    def put(self, key: Any, value: Any) -> None:
+        raise KeyError(key)
+
+    def open(self, key: Any) -> Node | None:
+        """Open the member below a key; None when it is neither object nor array."""
+        value = self.child(key)
+        if isinstance(value, Node):
+            return value
+        node = self.body.node(bytes(value), self.depth + 1)
+        if node is not None:
+            self._attach(key, node)
+            self.opened.append(node)
+        return node
+
+    def _attach(self, key: Any, node: Node) -> None:
+        raise KeyError(key)
+
+    def changed(self) -> bool:
+        if self.dirty or not self.opened:
+            return self.dirty
+        return any(node.changed() for node in self.opened)
+
+    def dump(self) -> bytes:
+        return self.raw if not self.changed() else self.write()
+
+    def write(self) -> bytes:
+        return self.raw
+
+    def is_assigned(self, key: Any) -> bool:
+        """Say whether a rule put the member there."""
+        raise KeyError(key)
+
+    def copy(self, body: JsonBody) -> Node:
+        raise KeyError
+
+
+def text_of(value: Any) -> bytes:
+    """Give the text of a member, opened or not."""
+    return value.dump() if isinstance(value, Node) else bytes(value)
+
+
+def _raw(value: Any) -> Any:
+    return value if value.__class__ is Raw else Raw(value.dump())
+
+
+class ObjectNode(Node):
+    """An opened object. `spelling` holds, per key that was there, what stands before and around it in the text."""
+
+    __slots__ = ("members", "spelling")
+
+    assigned: set[str]
+
+    def __init__(self, body: JsonBody, raw: bytes, depth: int) -> None:
+        super().__init__(body, raw, depth)
+        self.spelling: dict[str, tuple[bytes, bytes, bytes]] | None = None
+        self.assigned = set()
+        if len(raw) <= _CANONICAL:
+            members = _decode_object(raw)
+            if _encode(members) == raw:
+                self.members: dict[str, Any] = members
+                return
+        self._cut(raw)
+
+    def _cut(self, raw: bytes) -> None:
+        pairs = _decode_keys(raw)
+        self.members = {}
+        self.spelling = {}
+        at = raw.index(b"{") + 1
+        for key, value in pairs.items():
+            name = key.text
+            if name in self.members:
+                raise Unreadable(self.body.side, "a key stands twice in an object")
+            start = _GAP.match(raw, at).end()  # type: ignore[union-attr]
+            found = _KEY.match(raw, start)
+            if found is None:
+                raise Unreadable(self.body.side, "an object is malformed")
+            after = found.end() + len(bytes(value))
+            stop = _GAP.match(raw, after).end()  # type: ignore[union-attr]
+            self.spelling[name] = (raw[at:start], found[1], raw[after:stop])
+            self.members[name] = value
+            at = stop + 1
+
+    def holds(self, key: Any) -> bool:
+        return isinstance(key, str) and key in self.members
+
+    def child(self, key: str) -> Any:
+        return self.members[key]
+
+    def _attach(self, key: str, node: Node) -> None:
+        self.members[key] = node
+
+    def put(self, key: str, value: Any) -> None:
+        self.members[key] = value
+        self.assigned.add(key)
+        self.dirty = True
+
+    def delete(self, key: str) -> None:
+        del self.members[key]
+        if self.spelling is not None:
+            self.spelling.pop(key, None)
+        self.dirty = True
+
+    def is_assigned(self, key: str) -> bool:
+        return key in self.assigned
+
+    def rename(self, key: str, new: str) -> None:
+        """Give a member a new key where it stands."""
+        self.members = {new if name == key else name: value for name, value in self.members.items()}
+        if self.spelling is not None and key in self.spelling:
+            before, _, after = self.spelling.pop(key)
+            self.spelling[new] = (before, _encode(new) + b":", after)
+        self.assigned.add(new)
+        self.dirty = True
+
+    def write(self) -> bytes:
+        if self.spelling is None:
+            if not self.opened:
+                return _encode(self.members)
+            return _encode({key: _raw(value) for key, value in self.members.items()})
+        parts = []
+        for key, value in self.members.items():
+            spelled = self.spelling.get(key)
+            if spelled is None:
+                parts.append(_encode(key) + b":" + text_of(value))
+            else:
+                parts.append(spelled[0] + spelled[1] + text_of(value) + spelled[2])
+        return b"{" + b",".join(parts) + b"}"
+
+    def copy(self, body: JsonBody) -> Node:
+        twin = object.__new__(ObjectNode)
+        twin.body, twin.raw, twin.depth, twin.dirty = body, self.raw, self.depth, self.dirty
+        twin.members = {k: v.copy(body) if isinstance(v, Node) else v for k, v in self.members.items()}
+        twin.opened = [value for value in twin.members.values() if isinstance(value, Node)]
+        twin.spelling = dict(self.spelling) if self.spelling is not None else None
+        twin.assigned = set(self.assigned)
+        return twin
+
+
+class ArrayNode(Node):
+    """An opened array. `gaps` holds, per element that was there, the white space before and after it."""
+
+    __slots__ = ("gaps", "items")
+
+    assigned: dict[int, Any]
+
+    def __init__(self, body: JsonBody, raw: bytes, depth: int) -> None:
+        super().__init__(body, raw, depth)
+        self.items: list[Any] = _decode_array(raw)
+        self.gaps: list[tuple[bytes, bytes]] | None = None
+        self.assigned = {}
+        if len(raw) > _CANONICAL or _encode(self.items) != raw:
+            self._cut(raw)
+
+    def _cut(self, raw: bytes) -> None:
+        self.gaps = []
+        at = raw.index(b"[") + 1
+        for value in self.items:
+            start = _GAP.match(raw, at).end()  # type: ignore[union-attr]
+            after = start + len(bytes(value))
+            stop = _GAP.match(raw, after).end()  # type: ignore[union-attr]
+            self.gaps.append((raw[at:start], raw[after:stop]))
+            at = stop + 1
+
+    def holds(self, key: Any) -> bool:
+        return type(key) is int and 0 <= key < len(self.items)
+
+    def child(self, key: int) -> Any:
+        return self.items[key]
+
+    def _attach(self, key: int, node: Node) -> None:
+        if self.assigned and self.is_assigned(key):
+            self.assigned[id(node)] = node
+        self.items[key] = node
+
+    def is_assigned(self, key: int) -> bool:
+        return id(self.items[key]) in self.assigned
+
+    def put(self, key: int, value: Any) -> None:
+        self.items[key] = value
+        self.assigned[id(value)] = value
+        self.dirty = True
+
+    def insert(self, index: int, value: Any) -> None:
+        self.items.insert(index, value)
+        self.assigned[id(value)] = value
+        if self.gaps is not None:
+            self.gaps.insert(index, (b"", b""))
+        self.dirty = True
+
+    def delete(self, index: int) -> None:
+        del self.items[index]
+        if self.gaps is not None:
+            del self.gaps[index]
+        self.dirty = True
+
+    def write(self) -> bytes:
+        if self.gaps is None:
+            return _encode([_raw(value) for value in self.items] if self.opened else self.items)
+        parts = [gap[0] + text_of(value) + gap[1] for gap, value in zip(self.gaps, self.items, strict=True)]
+        return b"[" + b",".join(parts) + b"]"
+
+    def copy(self, body: JsonBody) -> Node:
+        twin = object.__new__(ArrayNode)
+        twin.body, twin.raw, twin.depth, twin.dirty = body, self.raw, self.depth, self.dirty
+        twin.items = [value.copy(body) if isinstance(value, Node) else value for value in self.items]
+        twin.opened = [value for value in twin.items if isinstance(value, Node)]
+        twin.gaps = list(self.gaps) if self.gaps is not None else None
+        pairs = zip(self.items, twin.items, strict=True) if self.assigned else ()
+        twin.assigned = {id(after): after for before, after in pairs if id(before) in self.assigned}
+        return twin
