@@ -51,8 +51,8 @@ class Exchange:
 
     __slots__ = (
         "_now", "chosen", "clock", "correlation", "deferred", "dialect", "ended", "entropy", "notes",
-        "operation", "params", "phase", "ran", "request", "response", "rule", "ruleset", "state", "status", "variables",
-        "verdict",
+        "operation", "params", "phase", "ran", "request", "response", "rule", "ruleset", "shadowed", "state", "status",
+        "variables", "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +75,8 @@ class Exchange:
         self.correlation: str = ""
         self.params: dict[str, str] = {}
         self.variables: dict[str, Any] = {}
+        # Those that a rule in shadow set for itself, by rule.
+        self.shadowed: dict[str, dict[str, Any]] = {}
         # Edits of `response_headers`, laid on each answer as it comes into being.
         self.deferred: list[Callable[[Headers], None]] = []
         self.phase: str = "before"

@@ -306,6 +306,7 @@ class _Phase:
         self._budget = rule.timeout
         if rule.shadow:
             self.exchange = _fork(self.real)
+            self.exchange.variables.update(self.real.shadowed.get(rule.name, ()))
         else:
             if rule.skip_errors:
                 self._saved = _fork(self.real)
@@ -317,7 +318,12 @@ class _Phase:
     def _leave(self) -> None:
         """Leave a rule that came to its end."""
         if self.exchange is not self.real:
-            self.real.notes.append(Note("shadow", self.rules[self._rule].rule.name, "info", "would have gone on"))
+            name = self.rules[self._rule].rule.name
+            self.real.notes.append(Note("shadow", name, "info", "would have gone on"))
+            known = self.real.variables
+            found = self.exchange.variables
+            # Its own later steps read them; no other rule does.
+            self.real.shadowed[name] = {key: found[key] for key in found if found[key] is not known.get(key, found)}
             self.exchange = self.real
         self._saved = None
 
