@@ -141,10 +141,13 @@ class Message:
 class Request(Message):
     """A request as it stands: `path` is canonical (target.py), `query` is None where there was no question mark.
 
-    `ip` is the client's address after the trusted proxies, `ips` the chain that led to it.
+    `ip` is the client's address after the trusted proxies, `ips` the chain that led to it. `received` is the method
+    and the header lines that the client sent, whatever rules make of them.
     """
 
-    __slots__ = ("_cookies", "_parameters", "host", "ip", "ips", "method", "path", "query", "scheme", "version")
+    __slots__ = (
+        "_cookies", "_parameters", "host", "ip", "ips", "method", "path", "query", "received", "scheme", "version",
+    )  # fmt: skip
     side = "request"
 
     def __init__(
@@ -164,6 +167,7 @@ class Request(Message):
     ) -> None:
         super().__init__(headers, content, limits)
         self.method = method
+        self.received: tuple[str, tuple[Line, ...]] = method, tuple(headers.lines)
         self.path = path
         self.query = query
         self.scheme = scheme
@@ -215,6 +219,7 @@ class Request(Message):
             self.method, self.path, self.query, self.headers.copy(), self.content, limits=self.limits,
             scheme=self.scheme, host=self.host, ip=self.ip, ips=self.ips, version=self.version,
         )  # fmt: skip
+        twin.received = self.received
         self._copy_body(twin)
         return twin
 

@@ -102,7 +102,7 @@ class Redirect(Action):
                 return _refuse(x, error)
             if mode == "json" or (mode == "auto" and not is_navigation(x.request)):
                 return lay(_tell(x, told, to), kept, ())
-            sent = status if status in _ANY_METHOD or x.request.method in _SAFE else 303
+            sent = status if status in _ANY_METHOD or x.request.received[0] in _SAFE else 303
             headers = Headers([_NO_STORE, (b"location", b"Location", to.encode())], side="response")
             return lay(Response(sent, headers, b"", limits=x.request.limits, origin="rule"), kept, ())
 
@@ -178,10 +178,11 @@ def _literal_start(text: str) -> str:
 
 def is_navigation(request: Request) -> bool:
     """Say whether a browser navigates: `Sec-Fetch-Mode: navigate`, or without it an Accept that names text/html."""
-    mode = request.headers.get(b"sec-fetch-mode")
+    headers = Headers(request.received[1])
+    mode = headers.get(b"sec-fetch-mode")
     if mode is not None:
         return mode.strip().lower() == b"navigate"
-    accept = request.headers.get(b"accept") or b""
+    accept = headers.get(b"accept") or b""
     return any(part.partition(b";")[0].strip().lower() == b"text/html" for part in accept.split(b","))
 
 
