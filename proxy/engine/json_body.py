@@ -86,6 +86,10 @@ class JsonBody:
         """Return the plain value at a path; a missing part is an EvaluationError."""
         return self.plain(self.locate(path))
 
+    def number(self, path: Path) -> Any:
+        """Return the plain value at a path, also an integer that expressions cannot hold."""
+        return self._decode_whole(text_of(self.locate(path)))
+
     def plain(self, value: Any) -> Any:
         decoded = self._decode_whole(text_of(value))
         if type(decoded) is int and not -INT64 <= decoded < INT64:

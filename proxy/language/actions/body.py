@@ -267,7 +267,7 @@ class _Compiler:
             if not found:
                 self.miss(path, body)
             for location in found:
-                number = body.get(location)
+                number = body.number(location)
                 if number is None:
                     continue
                 if isinstance(number, bool) or not isinstance(number, int | float):
