@@ -315,7 +315,8 @@ class _Parser:
     def has(self, args: list[Node], start: int, end: int) -> Node:
         operand = args[0] if len(args) == 1 else None
         if not isinstance(operand, Select) or operand.tested or operand.optional:
-            raise refuse("has() takes one member, as in has(request.body.name)", start, end)
+            hint = "; for one in brackets write 'name' in …" if isinstance(operand, Index) else ""
+            raise refuse(f"has() takes one member, as in has(request.body.name){hint}", start, end)
         operand.tested = True
         operand.start, operand.end = start, end
         return operand
