@@ -22,7 +22,7 @@ from .document import Document, Source, load, plain
 from .environment import Options, RuleScope, StepScope
 from .functions import rule_functions
 from .lint import warn, warn_of_order
-from .match import MatchError, compile_path, compile_predicate, compile_statuses
+from .match import MatchError, compile_path, compile_predicate, compile_statuses, fits
 from .packs import Vocabulary
 from .problems import Problems, nearest
 from .validation import explain_validation, salvage
@@ -253,7 +253,11 @@ def _compile_rest(match: model.Match, scope: RuleScope, compiled: Rule) -> None:
             text = f"{name!r} comes from claims: it exists only after a `verify_token`, and cannot choose a rule"
         _report(scope, "unknown-context", text, "match", "context", name, key=True, suggestion=nearest(name, context))
     scope.context_read.update(name for name in match.context if name in context)
-    if unknown:
+    mistyped = [name for name in match.context if name in context and not fits(match.context[name], context[name][0])]
+    for name in mistyped:
+        text = f"the context value {name!r} is of the type {context[name][0]}, and never equal to this"
+        _report(scope, "wrong-type", text, "match", "context", name)
+    if unknown or mistyped:
         return
     try:
         compiled.predicate = compile_predicate(match, context)

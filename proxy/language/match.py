@@ -13,7 +13,7 @@ from ..engine.errors import Unreadable
 from ..engine.message import Request
 from ..engine.ruleset import PathPattern
 from ..engine.target import canonical
-from .cel import STRING, Type
+from .cel import BOOL, INT, STRING, Type
 from .document import plain
 from .model import Match, Present, Regex
 
@@ -125,6 +125,8 @@ def _hosts(hosts: Iterable[str]) -> Predicate:
     def holds(request: Request) -> bool:
         host = request.host.lower()
         host = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.partition(":")[0]
+        # `shop.example.` is the same host (RFC 3986 section 3.2.2).
+        host = host.removesuffix(".")
         return host in exact or (bool(below) and host.endswith(below))
 
     return holds
@@ -141,6 +143,13 @@ def _clients(networks: Iterable[str]) -> Predicate:
         return any(address in net for net in nets)
 
     return holds
+
+
+def fits(wanted: Any, type_: Type) -> bool:
+    """Say whether a context value of a type can equal what a match wants: one value or a list."""
+    values = wanted if isinstance(wanted, list) else [wanted]
+    kinds = {STRING: (str, int, float), INT: (int,), BOOL: (bool,)}.get(type_, ())
+    return bool(values) and all(isinstance(v, kinds) and (type_ == BOOL or not isinstance(v, bool)) for v in values)
 
 
 def _context(read: Callable[[Request], Any], wanted: Any) -> Predicate:

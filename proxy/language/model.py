@@ -65,7 +65,7 @@ class Present(Model):
 
 
 TextTest = Annotated[
-    Text | list[Text] | Regex | Present,
+    Text | Annotated[list[Text], Field(min_length=1)] | Regex | Present,
     Field(description="Exactly this text, any of a list, `{regex}` or `{present}`."),
 ]
 
@@ -73,33 +73,33 @@ TextTest = Annotated[
 class Match(Model):
     """Which exchanges a rule is for; all keys must hold."""
 
-    operation: Annotated[list[str], BeforeValidator(_listed)] | None = Field(
+    operation: Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)] | None = Field(
         None, description="An operation of a pack, or a list of them."
     )
-    method: Annotated[list[Method], BeforeValidator(_listed)] | None = Field(
+    method: Annotated[list[Method], BeforeValidator(_listed), Field(min_length=1)] | None = Field(
         None, description="A method, in any case, or a list of them; GET includes HEAD."
     )
-    host: Annotated[list[Host], BeforeValidator(_listed)] | None = Field(
+    host: Annotated[list[Host], BeforeValidator(_listed), Field(min_length=1)] | None = Field(
         None, description="The host without its port; `*.example.com` for all below it."
     )
-    path: Annotated[list[str | Regex], BeforeValidator(_listed)] | None = Field(
+    path: Annotated[list[str | Regex], BeforeValidator(_listed), Field(min_length=1)] | None = Field(
         None, description="An exact path, `/prefix/*`, `/a/{id}` or `{regex}`; or a list of them."
     )
     headers: dict[HeaderName, TextTest] = Field(default_factory=dict, description="Tests of header values by name.")
     query: dict[str, TextTest] = Field(default_factory=dict, description="Tests of query parameters by name.")
     cookies: dict[str, TextTest] = Field(default_factory=dict, description="Tests of cookies by name.")
-    client: Annotated[list[Cidr], BeforeValidator(_listed)] | None = Field(
+    client: Annotated[list[Cidr], BeforeValidator(_listed), Field(min_length=1)] | None = Field(
         None, description="Networks (CIDR) that the client's address must be in."
     )
     context: dict[str, Any] = Field(
         default_factory=dict, description="Values of the pack's context by name: one or a list."
     )
-    status: Annotated[list[StatusPattern], BeforeValidator(_listed)] | None = Field(
+    status: Annotated[list[StatusPattern], BeforeValidator(_listed), Field(min_length=1)] | None = Field(
         None, description="The answer's status as it arrived: a number, a list, or a class such as 2xx."
     )
-    origin: Annotated[list[Literal["upstream", "rule", "proxy"]], BeforeValidator(_listed)] | None = Field(
-        None, description="Who made the answer; `upstream` when not given."
-    )
+    origin: (
+        Annotated[list[Literal["upstream", "rule", "proxy"]], BeforeValidator(_listed), Field(min_length=1)] | None
+    ) = Field(None, description="Who made the answer; `upstream` when not given.")
 
 
 class Rule(Model):
