@@ -81,9 +81,10 @@ def build(sources: Sequence[Source], options: Options, problems: Problems | None
     for phase, key in _KEYS:
         for draft in drafts:
             _compile_phase(draft, phase, key)
+    unverified: set[str] = set()
     for draft in drafts:
         _finish(draft)
-        warn(draft.scope, draft.model, draft.steps)
+        warn(draft.scope, draft.model, draft.steps, unverified)
     warn_of_order([(draft.scope, draft.model, draft.steps) for draft in drafts])
     if problems.errors:
         return Built(None, problems)

@@ -20,8 +20,8 @@ _NEW = frozenset({"set", "default"})
 Steps = Sequence[tuple[StepScope, str, Any]]
 
 
-def warn(scope: RuleScope, rule: model.Rule, steps: Steps) -> None:
-    """Report what looks wrong in a rule."""
+def warn(scope: RuleScope, rule: model.Rule, steps: Steps, unverified: set[str]) -> None:
+    """Report what looks wrong in a rule; `unverified` gathers the variables that hold claims nobody verified."""
     ended: set[str] = set()
     for step, action, data in steps:
         if step.phase in ended:
@@ -32,21 +32,30 @@ def warn(scope: RuleScope, rule: model.Rule, steps: Steps) -> None:
         _unguarded_response(scope, rule, step)
         _unknown_fields(scope, rule, step)
         _unanchored(scope, step)
-        if action == "deny":
-            _unverified(scope, step)
+        if action == "set":
+            unverified.update(str(loc[len(step.loc)]) for loc in _claims(step, unverified) if loc[-1] != "when")
+        elif action == "deny":
+            _unverified(scope, step, unverified)
 
 
 def warn_of_order(drafts: Sequence[tuple[RuleScope, model.Rule, Steps]]) -> None:
-    """Report rules whose `before` steps another rule never lets run."""
-    closed: list[tuple[RuleScope, model.Rule]] = []
-    for scope, rule, steps in drafts:
-        earlier = next((name for name, other in closed if other.match in (rule.match, model.Match())), None)
-        if earlier is not None and rule.before:
-            text = f"the rule {earlier.name!r} ends the phase before this one, always"
-            _warn_at(scope, "unreachable", text, (*scope.loc, "before"), key=True)
-        ends = any(step.phase == "before" and action in _FINAL and "when" not in data for step, action, data in steps)
-        if ends and rule.mode == "enforce" and rule.fraction >= 1:
-            closed.append((scope, rule))
+    """Report rules whose steps another rule never lets run."""
+    for phase in ("before", "after"):
+        closed: list[model.Rule] = []
+        for scope, rule, steps in drafts:
+            earlier = next((other.name for other in closed if _covers(other.match, rule.match)), None)
+            if earlier is not None and (rule.before if phase == "before" else rule.after):
+                text = f"the rule {earlier!r} ends the phase before this one, always"
+                _warn_at(scope, "unreachable", text, (*scope.loc, phase), key=True)
+            ends = any(step.phase == phase and action in _FINAL and "when" not in data for step, action, data in steps)
+            if ends and rule.mode == "enforce" and rule.fraction >= 1 and rule.on_error == "fault":
+                closed.append(rule)
+
+
+def _covers(earlier: model.Match, later: model.Match) -> bool:
+    """Say whether what comes to the later rule surely came to the earlier one."""
+    everything = earlier == model.Match() and later.origin in (None, ["upstream"])
+    return everything or earlier == later
 
 
 def _warn_at(scope: RuleScope, code: str, text: str, loc: tuple[str | int, ...], *, key: bool = False) -> None:
@@ -70,13 +79,19 @@ def _unanchored(scope: RuleScope, step: StepScope) -> None:
                 _warn_at(scope, "unanchored-pattern", told, loc)
 
 
-def _unverified(scope: RuleScope, step: StepScope) -> None:
-    """Warn of a denial that rests on what the client says of itself."""
+def _claims(step: StepScope, unverified: set[str]) -> Iterator[tuple[str | int, ...]]:
+    """Give the places of a step's expressions that rest on claims nobody verified."""
     for program, loc in step.programs:
-        if any(call.name == "jwt" for call in _calls(program)):
+        if not unverified.isdisjoint(program.names) or any(call.name == "jwt" for call in _calls(program)):
+            yield loc
+
+
+def _unverified(scope: RuleScope, step: StepScope, unverified: set[str]) -> None:
+    """Warn of a denial that rests on what the client says of itself."""
+    for loc in _claims(step, unverified):
+        if loc[-1] == "when":
             told = "jwt() only decodes: whoever is to be denied can write these claims as they like"
             _warn_at(scope, "unverified-claims", told, loc)
-            return
 
 
 def _unguarded_response(scope: RuleScope, rule: model.Rule, step: StepScope) -> None:
