@@ -306,7 +306,9 @@ class _Run:
             check += ["--secrets", settings.secrets]
         reloader = Reloader(gateway, check=check, build=self.build, tell=log.event)
         watcher = (
-            asyncio.create_task(watch(settings.rules, reloader.request)) if self.watch and settings.rules else None
+            asyncio.create_task(watch(settings.rules, reloader.request, log.event))
+            if self.watch and settings.rules
+            else None
         )
         try:
             await server.serve(reloader.request)

@@ -6,6 +6,7 @@ The check may be slow or die of a hostile file; the worker serves on. Rules that
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -88,13 +89,23 @@ class Reloader:
         return True
 
 
-async def watch(paths: Sequence[str], changed: Callable[[], None]) -> None:
+async def watch(paths: Sequence[str], changed: Callable[[], None], tell: Callable[..., None]) -> None:
     """Call `changed` whenever something changes in the folders of these paths, until cancelled.
 
-    Folders are watched, not files: a ConfigMap is swapped by renaming a link beside them.
+    Folders are watched, not files: a ConfigMap is swapped by renaming a link beside them. Plain files that are no YAML
+    are passed over: a log that is written there would ask for a reload, which writes to the log.
     """
-    from watchfiles import awatch
+    from watchfiles import Change, awatch
 
-    folders = {str(path if path.is_dir() else path.parent) for path in map(Path, paths)}
-    async for _ in awatch(*sorted(folders), debounce=200, recursive=True, watch_filter=None):
-        changed()
+    given = set(map(os.path.abspath, paths))
+    folders = {str(path if path.is_dir() else path.parent) for path in map(Path, given)}
+
+    def matters(_: Change, path: str) -> bool:
+        plain = Path(path).is_file() and not Path(path).is_symlink()
+        return not plain or path in given or path.endswith((".yaml", ".yml"))
+
+    try:
+        async for _ in awatch(*sorted(folders), debounce=200, recursive=True, watch_filter=matters):
+            changed()
+    except Exception as error:
+        tell("error", "watch-failed", cause=type(error).__name__)
