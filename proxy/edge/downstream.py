@@ -153,6 +153,12 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self.transport.resume_reading()
 
+    def read_on(self) -> None:
+        """Take more of a body that passes through; from now on the client is waited for."""
+        self.resume()
+        if not (self._paused or self._full or self._linger):
+            self.timer.set(self.gateway.deadlines.stall)
+
     # Requests
 
     def _feed(self, data: bytes) -> None:
@@ -356,8 +362,9 @@ class Connection(asyncio.Protocol):
         """Answer what is no request, and end the connection."""
         if self.closed or self._linger:
             return
-        facts = Facts(self._peer.ip, status=refusal.status, error=refusal.cause)
-        response = self.gateway.refusal(refusal.status)
+        correlation = self.gateway.entropy(16).hex()
+        facts = Facts(self._peer.ip, status=refusal.status, error=refusal.cause, correlation=correlation)
+        response = self.gateway.refusal(refusal.status, correlation)
         content = response.content or b""
         framing = b"Content-Length: %d" % len(content)
         self.write(write_response(response, framing=framing, connection=b"Connection: close") + content)
@@ -396,6 +403,14 @@ class Connection(asyncio.Protocol):
         if self.idle and not self._linger and not self.closed:
             self.end()
 
+    def cut(self, cause: str) -> None:
+        """Cut the connection and what is under way on it."""
+        passage = self._passage
+        if passage is None or passage.finished or self.tunnel is not None:
+            self.abort()
+        else:
+            passage.cut(cause)
+
     def abort(self) -> None:
         """Cut the connection so that nobody can take it for a clean end."""
         if self.closed:
@@ -420,7 +435,7 @@ class Connection(asyncio.Protocol):
                 self._buffered = buffered
                 self.timer.set(self.gateway.deadlines.stall)
             else:
-                self.abort()
+                self.cut("the client did not take its answer in time")
         elif passage is not None:
             if passage.finished:
                 self.abort()

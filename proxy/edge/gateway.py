@@ -93,16 +93,16 @@ class Gateway:
         """Cut everything that is still open."""
         self.draining = True
         for connection in list(self.connections):
-            connection.abort()
+            connection.cut("the proxy stopped before the exchange was over")
         self.pool.abort()
         self.wheel.close()
 
-    def refusal(self, status: int) -> Response:
+    def refusal(self, status: int, correlation: str) -> Response:
         """Build an answer to something that was no request: in the default dialect, with nothing of it."""
         response = dialects.answer(
             self.ruleset.dialect,
             status,
-            correlation=self.entropy(16).hex(),
+            correlation=correlation,
             limits=self.limits,
             origin="proxy",
         )

@@ -172,18 +172,18 @@ class Passage:
         if not self._replied:
             self.refuse(408, "the request's body did not arrive in time")
         else:
-            self._cut("the request's body did not arrive in time")
+            self.cut("the request's body did not arrive in time")
 
     def expire(self) -> None:
         """End an exchange that took too long."""
         if self._replied:
-            self._cut("the exchange took too long")
+            self.cut("the exchange took too long")
         else:
             self.refuse(408 if self._collecting and not self._up_started else 504, "the exchange took too long")
 
     def break_off(self, error: Exception) -> None:
         """Cut an exchange that met a fault of ours; the log gets the fault's type."""
-        self._cut(f"a fault of the proxy: {type(error).__name__}")
+        self.cut(f"a fault of the proxy: {type(error).__name__}")
 
     @property
     def upgrades(self) -> bool:
@@ -296,8 +296,8 @@ class Passage:
         if head.chunked and last:
             data += LAST_CHUNK
         connection.send(data, last=last)
-        if not last:
-            self._connection.resume()
+        if not last and not connection.full:
+            self._connection.read_on()
 
     def upstream_interim(self, head: ResponseHead) -> None:
         if head.status == 100 and self._head.expects and not self._replied:
@@ -371,11 +371,11 @@ class Passage:
 
     def upstream_drained(self) -> None:
         if not self.body_done:
-            self._connection.resume()
+            self._connection.read_on()
 
     def _fail(self, refusal: Refusal) -> None:
         if self._replied:
-            self._cut(refusal.cause)
+            self.cut(refusal.cause)
         else:
             self.refuse(refusal.status, refusal.cause)
 
@@ -397,7 +397,7 @@ class Passage:
         if self.finished:
             return
         if self._replied:
-            self._cut(cause)
+            self.cut(cause)
             return
         self._drop_upstream()
         self._collecting = self._waits = False
@@ -457,7 +457,7 @@ class Passage:
         """Answer for a rule that made a header which cannot be sent; its answer is not to be trusted at all."""
         self._drop_upstream()
         self.facts.error = refusal.cause
-        response = self._gateway.refusal(refusal.status)
+        response = run.fault(self.exchange, refusal.status, refusal.cause)
         self.facts.status = response.status
         self.keep = False
         content = response.content or b""
@@ -543,8 +543,8 @@ class Passage:
         self.facts.total = (perf_counter() - self._started) * 1000
         self._gateway.record(self.exchange, self.facts)
 
-    def _cut(self, cause: str) -> None:
-        """Cut the client off: the answer that began cannot be completed, and must not look complete."""
+    def cut(self, cause: str) -> None:
+        """Cut the client off: an answer that began cannot be completed, and must not look complete."""
         self.facts.error = cause
         self._drop_upstream()
         self._finish()

@@ -61,8 +61,8 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection. `begin` and `send` write a request, the caller is told of the answer."""
 
     __slots__ = (
-        "_bounds", "_caller", "_chunks", "_early", "_end", "_full", "_head", "_heard", "_interim", "_left", "_method",
-        "_options", "_parser", "_paused", "_payload", "_poll", "_pool", "_sent", "_timer", "_upgrade", "closed",
+        "_bounds", "_caller", "_chunks", "_early", "_end", "_head", "_heard", "_interim", "_left", "_method",
+        "_options", "_parser", "_paused", "_payload", "_poll", "_pool", "_sent", "_timer", "_upgrade", "closed", "full",
         "transport", "tunnel",
     )  # fmt: skip
 
@@ -79,7 +79,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._parser: Any = None
         self._head: ResponseHead | None = None
         self._paused = False
-        self._full = False
+        self.full = False  # it takes no more for now
 
     # The socket
 
@@ -116,7 +116,7 @@ class UpstreamConnection(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
-        self._full = True
+        self.full = True
         if self.tunnel is not None:
             self.tunnel.full(self.transport)
         elif self._caller is not None:
@@ -125,7 +125,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._caller.upstream_full()
 
     def resume_writing(self) -> None:
-        self._full = False
+        self.full = False
         if self.tunnel is not None:
             self.tunnel.drained(self.transport)
         elif self._caller is not None:
@@ -186,7 +186,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._sent = True
             if self._head is None:
                 self._timer.set(self._options.first_byte)
-        elif self._head is None and not self._full:
+        elif self._head is None and not self.full:
             # Until the next bytes it is the client who is waited for, and the client's deadline that counts.
             self._timer.clear()
 

@@ -95,8 +95,13 @@ def after(exchange: Exchange, response: Response) -> Result | Pending:
 
 def refuse(exchange: Exchange, status: int, cause: str, *, code: str | None = None) -> Result | Pending:
     """Answer for the proxy itself: a bad request, an upstream that is down; `cause` is logged, not shown."""
+    return _arrive(exchange, fault(exchange, status, cause, code=code), last=True)
+
+
+def fault(exchange: Exchange, status: int, cause: str, *, code: str | None = None) -> Response:
+    """Build an answer of the proxy itself that no rule sees: for when what the rules made cannot be sent."""
     exchange.verdict = Verdict(by="proxy", code=code, cause=cause)
-    return _arrive(exchange, _error(exchange, status, code), last=True)
+    return _error(exchange, status, code)
 
 
 def _error(exchange: Exchange, status: int, code: str | None = None) -> Response:

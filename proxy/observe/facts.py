@@ -10,7 +10,7 @@ class Facts:
     """What the log says of an exchange beside its rules. Times in milliseconds, sizes in bytes of bodies.
 
     `method` and `target` are as received, and None where no request could be read. `error` is the proxy's own cause:
-    words of ours, never bytes of a message.
+    words of ours, never bytes of a message. `correlation` is that of the answer where no request could be read.
     """
 
     client: str
@@ -23,3 +23,4 @@ class Facts:
     upstream: float | None = None
     hung_up: bool = False
     error: str | None = None
+    correlation: str | None = None

@@ -116,6 +116,7 @@ class Log:
             if self._least <= LEVELS["warning"]:
                 self._logger.warning(
                     "request-refused",
+                    id=facts.correlation,
                     client=facts.client,
                     status=facts.status,
                     cause=facts.error,
@@ -129,7 +130,10 @@ class Log:
                     **({"fields": _safe(note.fields)} if note.fields else {}),
                 )  # fmt: skip
         verdict = exchange.verdict
-        level = "info" if verdict.by != "proxy" else "error" if facts.status >= 500 else "warning"
+        if verdict.by == "proxy":
+            level = "error" if facts.status >= 500 else "warning"
+        else:
+            level = "info" if facts.error is None else "warning"
         if LEVELS[level] < self._least:
             return
         getattr(self._logger, level)("exchange", **_fields(exchange, facts))
@@ -147,8 +151,9 @@ def _fields(exchange: Exchange, facts: Facts) -> dict[str, Any]:
         "method": facts.method,
         "path": redact.text(path),
         "operation": exchange.operation.name if exchange.operation is not None else None,
-        "status": facts.status,
-        "by": verdict.by,
+        # Nobody answered a client that left, or that was cut off, before there was an answer.
+        "status": facts.status or None,
+        "by": verdict.by if facts.status else None,
         "rules": exchange.ran,
         "upstream_ms": None if facts.upstream is None else round(facts.upstream, 2),
         "own_ms": round(facts.total - (facts.upstream or 0.0), 2),

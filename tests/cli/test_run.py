@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import ROOT, Proxy, is_gone, run_command, running
+from tests.running import PATIENCE, ROOT, Proxy, is_gone, run_command, running
 
 LOGIN = "/api/commerce/customer/authtickets"
 JANE = {"username": "jane@example.com", "password": "correct-horse-1"}
@@ -55,6 +55,54 @@ def test_a_stop_ends_an_idle_proxy_and_its_sandbox() -> None:
         assert sandbox
         assert proxy.stop() == 0
         assert all(is_gone(pid) for pid in sandbox)
+
+
+def test_a_stop_waits_for_the_exchanges_that_run_and_takes_no_more() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as upstream:
+        upstream.settimeout(PATIENCE)
+        with running("--upstream", f"http://127.0.0.1:{upstream.getsockname()[1]}") as proxy:
+            client = begin(proxy)
+            behind, _ = upstream.accept()
+            with client, behind:
+                behind.recv(65_536)
+                proxy.process.send_signal(signal.SIGTERM)
+                assert proxy.event("draining")["exchanges"] == 1
+                with pytest.raises(ConnectionRefusedError):
+                    socket.create_connection(("127.0.0.1", proxy.port))
+                behind.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
+                assert read_all(client).endswith(b"\r\nConnection: close\r\n\r\ndone")
+            assert proxy.event("stopped")["cut"] == 0
+            assert proxy.process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize(("drain", "twice"), [("100ms", False), ("1h", True)], ids=["too late", "a second signal"])
+def test_an_exchange_that_outlasts_a_stop_is_cut_and_the_log_says_so(drain: str, twice: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as upstream:
+        upstream.settimeout(PATIENCE)
+        with running("--upstream", f"http://127.0.0.1:{upstream.getsockname()[1]}", "--drain", drain) as proxy:
+            client = begin(proxy)
+            behind, _ = upstream.accept()
+            with client, behind:
+                proxy.process.send_signal(signal.SIGTERM)
+                proxy.event("draining")
+                if twice:
+                    proxy.process.send_signal(signal.SIGTERM)
+                line = proxy.event("exchange")
+                assert (line["status"], line["by"]) == (None, None)
+                assert line["cause"] == "the proxy stopped before the exchange was over"
+                with pytest.raises(ConnectionResetError):
+                    client.recv(65_536)
+            assert proxy.process.wait(PATIENCE) == 0
+
+
+def begin(proxy: Proxy) -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", proxy.port), timeout=PATIENCE)
+    client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    return client
+
+
+def read_all(client: socket.socket) -> bytes:
+    return b"".join(iter(lambda: client.recv(65_536), b""))
 
 
 def test_a_sandbox_ends_with_a_proxy_that_was_killed() -> None:
@@ -257,8 +305,9 @@ def test_an_exchange_is_one_line_and_nothing_secret_is_in_it() -> None:
         assert (line["denied_by"], line["reason"]) == ("refuse-disposable-mail", "Disposable addresses cannot sign in.")
         with socket.create_connection(("127.0.0.1", proxy.port)) as raw:
             raw.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer CANARY-raw\x01\r\n\r\n")
-            assert b"CANARY" not in raw.recv(65_536)
-        proxy.event("request-refused", status=400)
+            refused = raw.recv(65_536)
+            assert b"CANARY" not in refused
+        assert proxy.event("request-refused", status=400)["id"].encode() in refused
         assert proxy.stop() == 0
         log = proxy.rest()
         assert "CANARY" not in log

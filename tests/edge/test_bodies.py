@@ -430,6 +430,15 @@ async def test_a_body_that_stops_is_a_408(reads: bool, start: Start) -> None:
     assert proxied.upstream.messages == []
 
 
+@modes
+@pytest.mark.parametrize("framing", ["Content-Length: 10", "Transfer-Encoding: chunked"])
+async def test_a_body_that_never_begins_is_a_408(reads: bool, framing: str, start: Start) -> None:
+    proxied = await start(*([reads_both()] if reads else []), deadlines=Deadlines(body=0.2, stall=0.2))
+    answer = await proxied.ask(f"POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n".encode())
+    assert (answer.status, answer.get("connection")) == (408, b"close")
+    assert proxied.upstream.messages == []
+
+
 async def test_an_upstream_that_takes_nothing_is_a_504(start: Start) -> None:
     proxied = await start(stall=0.3)
 
@@ -464,6 +473,7 @@ async def test_a_client_that_takes_nothing_is_cut(start: Start) -> None:
     await wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     facts = await proxied.record()
     assert facts.sent < 30_000_000
+    assert (facts.error, facts.hung_up) == ("the client did not take its answer in time", False)
     await eventually(lambda: not proxied.gateway.connections)
     wire.writer.transport.abort()
 

@@ -189,7 +189,10 @@ async def test_what_http_forbids_is_refused_and_nothing_of_it_goes_on(case: Case
     assert b"evil" not in wire.received
     await proxied.record()
     assert len(proxied.records) == 1
-    assert SECRET.decode() not in repr(proxied.records[0][1])
+    exchange, facts = proxied.records[0]
+    assert SECRET.decode() not in repr(facts)
+    correlation = facts.correlation if exchange is None else exchange.correlation
+    assert answer.get("x-correlation-id") == str(correlation).encode()
     # The next client is served.
     assert (await proxied.ask(get())).status == 200
 

@@ -207,8 +207,13 @@ async def test_a_rule_that_makes_a_header_with_a_line_break_gets_a_500_and_nothi
     proxied = await start(Rule("split", 0, before=steps) if phase == "before" else Rule("split", 0, after=steps))
     wire = await proxied.client()
     await wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert (await wire.message()).status == 500
+    answer = await wire.message()
+    assert answer.status == 500
     assert b"Set-Cookie" not in wire.received
+    exchange, _ = proxied.records[0]
+    assert exchange is not None
+    assert answer.get("x-correlation-id") == exchange.correlation.encode()
+    assert exchange.verdict.by == "proxy"
     assert b"X-Bad" not in proxied.upstream.bytes
     assert len(proxied.records) == 1
 
