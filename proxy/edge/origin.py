@@ -17,6 +17,7 @@ Address = IPv4Address | IPv6Address
 
 _authority = re.compile(r"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?").fullmatch
 _with_port = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::[0-9]{1,5})?").fullmatch
+_pair = re.compile(r'[ \t]*([A-Za-z]+)=(?:"([^"\\]*)"|([^\s",;=]*))[ \t]*').fullmatch
 _chain = 32
 
 
@@ -102,6 +103,9 @@ class Peer:
         values: dict[bytes, list[str]] = {}
         for key, _, value in said:
             values.setdefault(key, []).append(value.decode("latin-1").strip())
+        # Where both stand, one of them may be the client's own: X-Forwarded-* is what most proxies write.
+        if values.keys() == {b"forwarded"}:
+            return self._believe_forwarded(host, values[b"forwarded"])
         ips = [self.ip]
         hops = [hop.strip() for hop in ",".join(values.get(b"x-forwarded-for", ())).split(",")][-_chain:]
         for hop in reversed(hops):
@@ -114,15 +118,43 @@ class Peer:
         scheme = _one(values, b"x-forwarded-proto").lower()
         named = _one(values, b"x-forwarded-host")
         port = _one(values, b"x-forwarded-port")
+        return self._origin(ips, scheme, named or host, port)
+
+    def _believe_forwarded(self, host: str, lines: list[str]) -> Origin:
+        """Read Forwarded (RFC 7239); scheme and host are those that the first proxy which is believed was asked for."""
+        ips = [self.ip]
+        scheme = ""
+        for hop in reversed(",".join(lines).split(",")[-_chain:]):
+            pairs = _pairs(hop)
+            address = _read(pairs.get("for", ""))
+            if address is None:
+                break
+            ips.insert(0, str(address))
+            scheme = pairs.get("proto", "").lower()
+            host = pairs.get("host") or host
+            if not _holds(self.networks, address):
+                break
+        return self._origin(ips, scheme, host, "")
+
+    def _origin(self, ips: list[str], scheme: str, host: str, port: str) -> Origin:
         if scheme not in ("http", "https"):
             scheme = self._scheme
-        if named:
-            host = named
         if host:
             check_host(host)
         if not (port.isascii() and port.isdigit() and len(port) < 6):
             port = self._port
         return Origin(tuple(ips), scheme, host, port)
+
+
+def _pairs(hop: str) -> dict[str, str]:
+    """Read one element of Forwarded; nothing of one that is malformed or says a thing twice."""
+    pairs: dict[str, str] = {}
+    for part in hop.split(";"):
+        found = _pair(part)
+        if found is None or found[1].lower() in pairs:
+            return {}
+        pairs[found[1].lower()] = found[3] if found[2] is None else found[2]
+    return pairs
 
 
 def _one(values: dict[bytes, list[str]], key: bytes) -> str:

@@ -157,6 +157,38 @@ async def test_addresses_in_a_chain_are_read_or_end_it(said: str, ip: str, start
     assert proxied.records[0][1].client == ip
 
 
+@pytest.mark.parametrize(
+    ("said", "origin"),
+    [
+        (("Forwarded: for=203.0.113.9;proto=https;host=a.example",), ("203.0.113.9", "https", "a.example")),
+        (("Forwarded: For=\"[2001:db8::1]:4711\" ; Proto=HTTPS",), ("2001:db8::1", "https", "shop.example")),
+        # What stands before the first stranger is that stranger's word.
+        (("Forwarded: for=6.6.6.6;host=evil, for=203.0.113.9;host=a", "Forwarded: for=10.0.0.2;host=b"),
+         ("203.0.113.9", "http", "a")),
+        (("Forwarded: for=203.0.113.9", "X-Forwarded-For: 203.0.113.8"), ("203.0.113.8", "http", "shop.example")),
+        (("Forwarded: for=203.0.113.9", "X-Forwarded-Proto: https"), ("127.0.0.1", "https", "shop.example")),
+        *(
+            ((f"Forwarded: {hop}",), ("127.0.0.1", "http", "shop.example"))
+            for hop in ("", "for=unknown", "for=_hidden;host=evil", "host=evil", "for=1.2.3.4;for=5.6.7.8;host=evil",
+                        'for="1.2.3.4;host=evil', "for=1.2.3.4 host=evil", "for=1.2.3.4;;host=evil")
+        ),
+    ],
+)  # fmt: skip
+async def test_a_trusted_proxys_forwarded_is_read_where_it_says_nothing_else(
+    said: tuple[str, ...], origin: tuple[str, str, str], start: Start
+) -> None:
+    proxied = await start(trust=TRUSTING)
+    await arrived(proxied, *said)
+    exchange = proxied.records[0][0]
+    assert exchange is not None
+    assert (exchange.request.ip, exchange.request.scheme, exchange.request.host) == origin
+
+
+async def test_a_forwarded_host_that_is_none_is_refused(start: Start) -> None:
+    proxied = await start(trust=TRUSTING)
+    assert await forwarded(proxied, 'Forwarded: for=1.2.3.4;host="a/b"', status=400) is None
+
+
 @pytest.mark.parametrize("line", ["X-Forwarded-Host: a, b", "X-Forwarded-Host: a/b", "X-Forwarded-Proto: http, https"])
 async def test_a_trusted_proxy_that_says_two_things_is_refused(line: str, start: Start) -> None:
     proxied = await start(trust=TRUSTING)
