@@ -16,7 +16,10 @@ class StoreError(Exception):
 
 
 class Store(Protocol):
-    """Where values are kept by key. Times are seconds; a value is gone when its `ttl` is over."""
+    """Where values are kept by key. Times are seconds; a value is gone when its `ttl` is over.
+
+    Values, counts and limits are apart: one key may name one of each.
+    """
 
     async def get(self, key: str) -> bytes | None:
         """Read a value."""
