@@ -58,6 +58,9 @@ class Results:
     texts: dict[str, str] = field(default_factory=dict)
 
 
+# A request that has one of them twice is refused before any rule sees it.
+_ONCE = (b"authorization", b"content-type", b"host")
+
 FindRules = Callable[[str], Source | Sequence[Source] | None]
 FindPack = Callable[[str], Source | None]
 
@@ -232,6 +235,9 @@ class _Runner:
             pairs = [(name, value) for name, values in given.query.items() for value in listed(values)]
             query = (f"{query}&" if query else "") + urlencode(pairs)
         headers, content = _content(given, "request")
+        for name in _ONCE:
+            if len(headers.values(name)) > 1:
+                raise Unreadable("request", f"there is more than one {name.decode()}")
         host = headers.text(b"host") or "localhost"
         if given.cookies:
             headers.add(b"Cookie", "; ".join(f"{name}={value}" for name, value in given.cookies.items()).encode())
