@@ -214,7 +214,7 @@ class _Phase:
     `last` says that the answer is one that a final step or the proxy made: a final step now ends the exchange.
     """
 
-    __slots__ = ("_budget", "_generator", "_rule", "_saved", "_step", "exchange", "last", "real", "rules")
+    __slots__ = ("_budget", "_earlier", "_generator", "_rule", "_saved", "_step", "exchange", "last", "real", "rules")
 
     def __init__(self, exchange: Exchange, rules: tuple[Chosen, ...], *, last: bool) -> None:
         self.exchange = exchange
@@ -222,6 +222,8 @@ class _Phase:
         self.real = exchange
         self.rules = rules
         self.last = last
+        # Why there is the answer that a step now may replace.
+        self._earlier = exchange.verdict if last else None
         self._rule = 0
         self._step = 0
         self._budget = 0.0
@@ -351,9 +353,21 @@ class _Phase:
         if isinstance(outcome, Flow):
             self.real.ended = True
             return self._end(None)
-        verdict = self.real.verdict
+        # What an action has to say of its answer stands in a verdict of its own.
+        verdict = Verdict() if self.real.verdict is self._earlier else self.real.verdict
         verdict.by, verdict.rule, verdict.step, verdict.action = "rule", rule.name, step.name, step.action
+        self._decide(verdict)
         return self._end(outcome)
+
+    def _decide(self, verdict: Verdict) -> None:
+        """Take a verdict; the log keeps why there was an answer that this one replaces."""
+        earlier = self._earlier
+        if earlier is not None:
+            why = earlier.cause or earlier.reason or earlier.action or "no reason given"
+            message = f"replaced the answer of {earlier.rule or 'the proxy'} ({earlier.step or 'no step'}: {why})"
+            level = "warning" if earlier.by == "proxy" else "info"
+            self.real.notes.append(Note("replaced", verdict.rule or "", level, message))
+        self.real.verdict = verdict
 
     def _fault(self, error: Exception, step: Step | None) -> Result | Pending:
         rule = self.rules[self._rule].rule
@@ -367,7 +381,7 @@ class _Phase:
             self.real.notes.append(Note("skipped", rule.name, "warning", f"{name}: {cause}"))
             return self._next_rule()
         action = step.action if step else None
-        self.real.verdict = Verdict(by="proxy", rule=rule.name, step=name, action=action, cause=cause)
+        self._decide(Verdict(by="proxy", rule=rule.name, step=name, action=action, cause=cause))
         return self._end(_error(self.real, status))
 
     def _restore(self, saved: Exchange) -> None:

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from ...engine import dialects
 from ...engine.errors import EvaluationError
-from ...engine.exchange import Exchange
+from ...engine.exchange import Exchange, Verdict
 from ...engine.message import Response
 from ...engine.ruleset import Run
 from ..action import Action, StepEnvironment
@@ -71,9 +71,8 @@ class Deny(Action):
                 raise EvaluationError("the code of a denial is not a word")
             logged = masked(detail.read(x), detail_secret, x) if detail is not None else None
             kept, given = keep.read(x), lines.read(x)
-            verdict = x.verdict
-            verdict.reason = masked(told, reason_secret, x) if told is not None else None
-            verdict.detail, verdict.code = logged, word
+            shown = masked(told, reason_secret, x) if told is not None else None
+            x.verdict = Verdict(reason=shown, detail=logged, code=word)
             answer = dialects.answer(
                 dialect or x.dialect, status, correlation=x.correlation, limits=x.request.limits, code=word, reason=told
             )

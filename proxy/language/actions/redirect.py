@@ -19,7 +19,7 @@ from ...engine.addresses import (
     read,
     with_query,
 )
-from ...engine.exchange import Exchange
+from ...engine.exchange import Exchange, Verdict
 from ...engine.message import Headers, Line, Request, Response
 from ...engine.ruleset import Run
 from .. import template
@@ -200,5 +200,5 @@ def _tell(x: Exchange, status: int, to: str) -> Response:
 
 def _refuse(x: Exchange, error: AddressError) -> Response:
     """Refuse an address, which is not repeated: it may be what an attacker made of the request."""
-    x.verdict.code, x.verdict.cause = "redirect_refused", error.cause
+    x.verdict = Verdict(code="redirect_refused", cause=error.cause)
     return dialects.answer(x.dialect, 403, correlation=x.correlation, limits=x.request.limits, code="redirect_refused")
