@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ..engine import projection
 from . import model
 from .cel import Program
 from .cel.nodes import Call, Constant, walk
@@ -12,6 +15,9 @@ from .cel.parser import parse
 from .environment import RuleScope, StepScope
 from .problems import nearest
 
+# A part of a pattern as far as its alternatives matter: an escape, a class, a bracket, a bar, any other character.
+_PART = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
+_anchored = re.compile(r"(?:\(\?\w+\))?(?:\^|\\A)(?:[^\\]|\\.)*?(?:\$|\\z)", re.DOTALL).fullmatch
 # Actions that end a phase wherever they run.
 _FINAL = frozenset({"deny", "redirect", "respond", "end"})
 # Edits that may well name a field that is not there yet.
@@ -32,7 +38,11 @@ def warn(scope: RuleScope, rule: model.Rule, steps: Steps, unverified: set[str])
         _unguarded_response(scope, rule, step)
         _unknown_fields(scope, rule, step)
         _unanchored(scope, step)
-        if action == "set":
+        if action == "select":
+            with contextlib.suppress(projection.ProjectionError):
+                for names in _leaves(projection.parse(data[action])):
+                    _unknown_field(scope, rule, "response", names, step.loc)
+        elif action == "set":
             unverified.update(str(loc[len(step.loc)]) for loc in _claims(step, unverified) if loc[-1] != "when")
         elif action == "deny":
             _unverified(scope, step, unverified)
@@ -68,13 +78,25 @@ def _calls(program: Program) -> Iterator[Call]:
         yield from (node for node in walk(parse(program.source)) if isinstance(node, Call))
 
 
+def _alternatives(pattern: str) -> list[str]:
+    """Split a pattern at the bars outside of its groups: `^a|b$` anchors each of two patterns at one end only."""
+    found, depth = [""], 0
+    for part in _PART.findall(pattern):
+        depth += (part == "(") - (part == ")")
+        if part == "|" and depth == 0:
+            found.append("")
+        else:
+            found[-1] += part
+    return found
+
+
 def _unanchored(scope: RuleScope, step: StepScope) -> None:
     """Warn of a pattern that also matches in the middle of a text."""
     for program, loc in step.programs:
         for call in _calls(program):
             pattern = call.args[-1] if call.name == "matches" and call.args else None
             text = pattern.value if isinstance(pattern, Constant) else None
-            if isinstance(text, str) and not (text.startswith(("^", "\\A")) and text.endswith(("$", "\\z"))):
+            if isinstance(text, str) and not all(map(_anchored, _alternatives(text))):
                 told = "this pattern is not anchored with ^ and $: it matches a part of a longer text too"
                 _warn_at(scope, "unanchored-pattern", told, loc)
 
@@ -125,6 +147,12 @@ def _unknown_fields(scope: RuleScope, rule: model.Rule, step: StepScope) -> None
         is_target = at[0] in ("move", "copy") and path.text != at[-1]
         if path.names and at[0] not in _NEW and not is_target:
             _unknown_field(scope, rule, step.side, path.names, (*step.loc, *at))
+
+
+def _leaves(wanted: projection.Projection) -> Iterator[tuple[str, ...]]:
+    """Give the paths of a projection that go no deeper."""
+    for name, below in wanted.items():
+        yield from ((name, *names) for names in _leaves(below)) if below else [(name,)]
 
 
 def _unknown_field(
