@@ -104,6 +104,27 @@ async def test_a_surplus_answer_is_never_delivered(late: bool, start: Start) -> 
     assert (await proxied.ask(GET)).body == b"second"
 
 
+async def test_a_surplus_answer_is_not_the_answer_of_one_who_waits_for_the_connection(start: Start) -> None:
+    proxied = await start(connections=1)
+    gate = asyncio.Event()
+
+    async def answering(wire: Wire, number: int) -> None:
+        await proxied.upstream.take(wire)
+        await asyncio.wait_for(gate.wait(), 5)
+        await wire.send(ok(b"first") + ok(b"POISON") if number == 0 else ok(b"second"))
+        await wire.rest()
+
+    proxied.upstream.answering = answering
+    first, second = await proxied.client(), await proxied.client()
+    await first.send(GET)
+    await proxied.upstream.begun()
+    await second.send(GET)
+    await eventually(lambda: proxied.gateway.pool.waiting)
+    gate.set()
+    assert (await first.message()).body == b"first"
+    assert (await second.message()).body == b"second"
+
+
 async def test_a_surplus_answer_that_waits_in_the_socket_is_found_before_the_connection_is_used_again(
     start: Start,
 ) -> None:
