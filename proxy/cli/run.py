@@ -28,9 +28,14 @@ if TYPE_CHECKING:
 
 EXIT_CONFIGURATION = 3
 
-_LOGIN = """curl -si --compressed {address}/api/commerce/customer/authtickets \\
+# A login to try, by sandbox.
+_LOGINS = {
+    "kibo": """curl -si --compressed {address}/api/commerce/customer/authtickets \\
   -H 'content-type: application/json' -H 'x-vol-tenant: 1' -H 'x-vol-site: 2' \\
-  -d '{{"username":"jane@example.com","password":"correct-horse-1"}}'"""
+  -d '{{"username":"jane@example.com","password":"correct-horse-1"}}'""",
+    "oauth": """curl -si {address}/oauth/token -u shop:sandbox \\
+  -d grant_type=password -d username=jane@example.com -d password=correct-horse-1""",
+}
 
 
 def setting_options(command: click.Command) -> click.Command:
@@ -227,9 +232,9 @@ class _Run:
             f"  upstream      {upstream}{f' (sandbox:{sandbox}: made-up customers)' if sandbox else ''}", err=True
         )
         click.echo(f"  rules         {len(rules)}: {', '.join(rule.name for rule in rules) or 'none'}", err=True)
-        if sandbox == "kibo":
+        if sandbox in _LOGINS:
             click.echo("\nTry a login (its answer as the rules leave it):\n", err=True)
-            click.echo(_LOGIN.format(address=addresses[0]) + "\n", err=True)
+            click.echo(_LOGINS[sandbox].format(address=addresses[0]) + "\n", err=True)
             click.echo(f"The same without the proxy: replace {addresses[0]} by {upstream}\n", err=True)
 
     def _serve(

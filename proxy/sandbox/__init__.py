@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-NAMES = ("kibo",)
+NAMES = ("kibo", "oauth")
 
 
 async def serve(
@@ -12,14 +12,14 @@ async def serve(
 ) -> None:
     """Serve a sandbox until cancelled; `ready` is called with its address. `data` is a SQLite file, None for memory."""
     import asyncio
+    from importlib import import_module
 
     from aiohttp import web
 
-    from .kibo import application
-
     if name not in NAMES:
         raise ValueError(f"there is no sandbox {name!r}; there are {', '.join(NAMES)}")
-    runner = web.AppRunner(application(data), access_log=None, handle_signals=False)
+    application: web.Application = import_module(f".{name}", __name__).application(data)
+    runner = web.AppRunner(application, access_log=None, handle_signals=False)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)

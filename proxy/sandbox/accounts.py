@@ -107,6 +107,14 @@ class Accounts:
         )
         return None
 
+    def set_password(self, user_id: str, password: str) -> None:
+        """Change the password; the wrong ones that were tried before do not count any more."""
+        salt = secrets.token_bytes(16)
+        self._db.execute(
+            "UPDATE accounts SET salt = ?, password = ?, failures = 0 WHERE user_id = ?",
+            (salt, _digest(password, salt), user_id),
+        )
+
     def issue_refresh(self, user_id: str, seconds: float) -> str:
         token = secrets.token_hex(24)
         self._db.execute("INSERT INTO refreshes VALUES (?, ?, ?)", (token, user_id, time.time() + seconds))
