@@ -529,6 +529,26 @@ async def test_draining_closes_idle_connections_and_every_answer_says_close(star
     await eventually(lambda: not proxied.gateway.connections)
 
 
+async def test_a_long_pipeline_is_read_no_further_than_its_bound_and_answered_whole(start: Start) -> None:
+    proxied = await start(bounds=Bounds(pipelined=1_000))
+    gate = asyncio.Event()
+
+    async def answering(wire: Wire, _: int) -> None:
+        while True:
+            message = await proxied.upstream.take(wire)
+            await asyncio.wait_for(gate.wait(), 5)
+            await wire.send(ok(message.target))
+
+    proxied.upstream.answering = answering
+    wire = await proxied.client()
+    await wire.send(*(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number for number in range(100)))
+    await proxied.upstream.begun()
+    [connection] = proxied.gateway.connections
+    await eventually(lambda: not connection.transport.is_reading())
+    gate.set()
+    assert [(await wire.message()).body for _ in range(100)] == [b"/%d" % number for number in range(100)]
+
+
 async def test_too_many_connections_get_a_503(start: Start) -> None:
     proxied = await start(bounds=Bounds(connections=1))
     first = await proxied.client()
