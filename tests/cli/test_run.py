@@ -303,6 +303,9 @@ def test_an_exchange_is_one_line_and_nothing_secret_is_in_it() -> None:
         proxy.call("POST", LOGIN, {"username": "CANARY@mailinator.com", "password": "CANARY-password"}, headers)
         line = proxy.event("exchange")
         assert (line["denied_by"], line["reason"]) == ("refuse-disposable-mail", "Disposable addresses cannot sign in.")
+        proxy.call("POST", LOGIN, ["CANARY-body"], headers)
+        line = proxy.event("exchange", by="proxy")
+        assert (line["status"], line["failed_rule"]) == (400, "refuse-disposable-mail")
         with socket.create_connection(("127.0.0.1", proxy.port)) as raw:
             raw.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer CANARY-raw\x01\r\n\r\n")
             refused = raw.recv(65_536)
