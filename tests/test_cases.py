@@ -11,6 +11,7 @@ from proxy.language.cases import Results, run_cases
 from proxy.language.document import Source
 from proxy.language.problems import render
 from proxy.services import rulefiles
+from proxy.services.rehearsal import rehearse
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = [*sorted((ROOT / "tests" / "cases").glob("*.yaml")), *sorted((ROOT / "rules").glob("*/*.test.yaml"))]
@@ -28,7 +29,7 @@ def results_of(path: Path) -> Results:
         sources, problems = rulefiles.read([path.parent / name])
         return None if problems.errors else sources
 
-    return run_cases(source, find_rules, lambda name: read(ROOT / "rules" / name / "pack.yaml"))
+    return run_cases(source, find_rules, lambda name: read(ROOT / "rules" / name / "pack.yaml"), rehearse)
 
 
 def collect() -> Iterator[object]:

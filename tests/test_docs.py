@@ -17,6 +17,7 @@ from proxy.cli.reference import BEGIN, END, insert
 from proxy.cli.reports import FORMATS
 from proxy.cli.schema import rule_file_schema
 from proxy.language.actions import ACTIONS
+from proxy.language.case_model import CaseFile
 from proxy.language.compile import Options, build
 from proxy.language.document import Source, load, plain
 from proxy.language.problems import Problems
@@ -58,10 +59,10 @@ def test_an_example_of_rules_loads_without_a_problem(block: str) -> None:
 
 
 @pytest.mark.parametrize("block", [one for one in examples() if "cases:" in one.values[0]])
-def test_an_example_of_cases_is_yaml(block: str) -> None:
+def test_an_example_of_cases_is_a_test_file(block: str) -> None:
     document = load(Source("example.test.yaml", block), Problems())
     assert document is not None
-    assert set(document.data) == {"rules", "cases"}
+    assert CaseFile.model_validate(document.data).cases
 
 
 def test_the_mistake_that_the_readme_shows_is_reported_like_that(tmp_path: Path) -> None:

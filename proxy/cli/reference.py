@@ -15,6 +15,7 @@ import click
 from pydantic import BaseModel
 
 from ..language.actions import ACTIONS
+from ..language.case_model import CaseFile
 from ..language.cel.functions import STANDARD, operators
 from ..language.environment import Options
 from ..language.functions import rule_functions
@@ -56,17 +57,18 @@ def insert(text: str) -> str:
 
 def reference() -> str:
     """Build the reference."""
-    parts: list[Any] = [RuleFile, Rule, Match]
+    parts: list[Any] = [RuleFile, Rule, Match, CaseFile]
     actions: dict[str, Any] = {name: ACTIONS[name] for name in ACTIONS}
     places, definitions = schemas([*parts, *actions.values()])
     found = {model: definitions[place["$ref"].rpartition("/")[2]] for model, place in places.items()}
     lines: list[str] = []
-    for title, model in zip(("A rule file", "A rule", "A match"), parts, strict=True):
+    for title, model in zip(("A rule file", "A rule", "A match"), parts[:3], strict=True):
         lines += [f"### {title}", "", *_page(model, found[model], definitions)]
     lines += ["### Actions", "", *_contents(actions)]
     for name, action in actions.items():
         phases = ", ".join(f"`{phase}`" for phase in ("before", "after", "continue") if phase in action.phases)
         lines += [f"#### `{name}`", "", f"In {phases}.", "", *_page(action, found[action], definitions)]
+    lines += ["### A test file", "", *_page(CaseFile, found[CaseFile], definitions)]
     lines += ["### Functions", "", *_functions()]
     lines += ["### Problems", "", "What `vestibule check` reports, by code.", ""]
     lines += _table(("code", "means"), sorted((f"`{code}`", text) for code, text in CODES.items()))

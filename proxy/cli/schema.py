@@ -101,7 +101,8 @@ def _tidy(schema: Any) -> Any:
     """Write the defaults of durations as an author would."""
     if isinstance(schema, dict):
         tidied = {key: _tidy(value) for key, value in schema.items()}
-        if tidied.get("type") == "string" and isinstance(tidied.get("default"), float):
+        kinds = [kind.get("type") for kind in tidied.get("anyOf", [tidied]) if isinstance(kind, dict)]
+        if "string" in kinds and isinstance(tidied.get("default"), float):
             tidied["default"] = f"{tidied['default']:g}s"
         return tidied
     if isinstance(schema, list):

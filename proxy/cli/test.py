@@ -13,6 +13,7 @@ import click
 from ..language.cases import Outcome, Results, run_cases
 from ..language.document import Source
 from ..language.problems import render
+from ..services.rehearsal import rehearse
 from ..services.rulefiles import find_pack, read
 from .output import stdout_has_color
 
@@ -80,7 +81,7 @@ def run_file(file: Path) -> Results:
         sources, problems = read([file.parent / name])
         return None if problems.errors else sources
 
-    return run_cases(source, find_rules, lambda name: find_pack(name, [file]))
+    return run_cases(source, find_rules, lambda name: find_pack(name, [file]), rehearse)
 
 
 def _print(file: Path, results: Results, *, verbose: bool) -> None:

@@ -1,27 +1,25 @@
-"""The models of a test file: cases, what is given, what is expected. Shape and types only; cases.py runs them."""
+"""The models of a test file: cases, their exchanges, what is given. Shape and types only; cases.py runs them."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import datetime as dt
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from .fields import HeaderName, Text, is_token
+from .case_content import Expectation, GivenLookup, GivenRequest, GivenUpstream
+from .fields import Duration, Text
 from .model import Model
 
 # The time in a test that does not name one.
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-
-
-def listed(value: Any) -> Any:
-    """Make a list of what may be written as one."""
-    return value if isinstance(value, list) else [value]
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def _moment(value: Any) -> Any:
+    if isinstance(value, dt.datetime):
+        return value
     try:
         moment = dt.datetime.fromisoformat(str(value))
     except ValueError:
@@ -30,158 +28,133 @@ def _moment(value: Any) -> Any:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=dt.UTC)
 
 
-def _base64(value: str) -> str:
-    try:
-        base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError("not base64") from None
-    return value
-
-
-def _method(value: str) -> str:
-    if not is_token(value):
-        raise ValueError("not an HTTP method")
-    return value.upper()
-
-
-def _path(value: str) -> str:
-    if not value.startswith("/"):
-        raise ValueError("a path begins with `/`")
+def _name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError("a name for `${…}` is letters, digits and `_`, not a digit first")
     return value
 
 
 Moment = Annotated[dt.datetime, BeforeValidator(_moment)]
-Method = Annotated[Text, AfterValidator(_method)]
-Lines = dict[HeaderName, Text | list[Text] | None]
+Name = Annotated[str, BeforeValidator(_name)]
+Algorithm = Literal[
+    "none", "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"
+]
 
 
-class Content(Model):
-    """The headers and the body of a message; a body is written in one way."""
+class GeneratedKey(Model):
+    """A private key that is made for the run."""
 
-    headers: Lines = Field(default_factory=dict, description="Header lines by name; a list is several lines.")
-    json_: Any = Field(None, alias="json", description="A JSON body.")
-    form: dict[str, Text] | None = Field(None, description="A form body.")
-    text: Text | None = Field(None, description="A text/plain body.")
-    body: Text | None = Field(None, description="The body as it is, with no type of its own.")
-    base64: Annotated[str, AfterValidator(_base64)] | None = Field(None, description="The body's bytes.")
+    generate: Literal["ES256", "ES384", "EdDSA", "RS256"] = Field(description="The algorithm that it is for.")
+
+
+class Token(Model):
+    """A signed token that requests of a test can carry, as `${name}`."""
+
+    secret: str | None = Field(None, description="The secret of the file that signs it.")
+    algorithm: Algorithm | None = Field(None, description="That of a generated key, else HS256; `none`: not signed.")
+    kid: Text | None = Field(None, description="The key's id; the secret's name for a generated key.")
+    typ: Text | None = Field("JWT", description="The header's `typ`; null: none.")
+    header: dict[str, Any] = Field(default_factory=dict, description="Further members of the header.")
+    claims: dict[str, Any] = Field(default_factory=dict, description="Its claims; they go before `iat` and `exp`.")
+    issued_at: Moment | None = Field(None, description="`iat`; the test's time when not given, null: none.")
+    expires_in: Duration | None = Field(900.0, description="`exp`, counted from `issued_at`; null: none.")
 
     @model_validator(mode="after")
-    def _one_body(self) -> Content:
-        given = self.model_fields_set & {"json_", "form", "text", "body", "base64"}
-        if len(given) > 1:
-            raise ValueError("a body is written in one way: json, form, text, body or base64")
+    def _signed(self) -> Token:
+        if (self.secret is None) != (self.algorithm == "none"):
+            raise ValueError("a token has a `secret` that signs it, or `algorithm: none`")
         return self
 
 
-class GivenRequest(Content):
-    """The request of a case."""
-
-    operation: str | None = Field(None, description="An operation of a pack, instead of `method` and `path`.")
-    method: Method | None = None
-    path: Annotated[Text, AfterValidator(_path)] | None = Field(None, description="The path, with or without a query.")
-    query: dict[str, Text | list[Text]] = Field(default_factory=dict, description="Parameters; they are encoded.")
-    cookies: dict[str, Text] = Field(default_factory=dict, description="The pairs of the Cookie header.")
-    ip: str = Field("192.0.2.1", description="The client's address.")
-    scheme: Literal["http", "https"] = "http"
-
-
-class GivenUpstream(Content):
-    """The answer of the auth service in a case."""
-
-    status: Annotated[int, Field(ge=200, le=599)] = 200
-    reason: str | None = None
+Tokens = Annotated[
+    dict[Name, Token], Field(description="Tokens by name; `${name}` in a text of a request stands for one.")
+]
+Lookups = Annotated[
+    list[GivenLookup], Field(description="The answers of other services; the first that fits a call is given.")
+]
+KeySets = Annotated[
+    dict[Text, list[str] | Literal["down", "late"]],
+    Field(description="Key sets by address: the secrets whose public keys are in it, or `down` or `late`."),
+]
 
 
-class ExpectedCookie(Model):
-    """A cookie that the client is to get; what is not named is not compared."""
+class Play(Model):
+    """A request, the auth service's answer, and what is expected; done `repeat` times."""
 
-    value: Text | None = None
-    max_age: int | None = None
-    domain: Text | None = None
-    path: Text | None = None
-    secure: bool | None = None
-    http_only: bool | None = None
-    same_site: Text | None = None
-
-
-class Expected(Model):
-    """What a message must be; what is not named is not compared."""
-
-    headers: Lines = Field(default_factory=dict, description="Header values by name; null: the header is not there.")
-    json_: Any = Field(None, alias="json", description="The body as JSON, compared exactly but for the order of keys.")
-    form: dict[str, Text] | None = None
-    text: Text | None = Field(None, description="The body as text.")
-    raw: Text | None = Field(None, description="The body byte for byte, after undoing its coding.")
-    absent: list[Text] = Field(default_factory=list, description="Texts that stand nowhere in the message.")
-
-
-class ExpectedRequest(Expected):
-    """The request as it was forwarded."""
-
-    method: Method | None = None
-    path: str | None = None
-    query: dict[str, Text | list[Text]] | None = Field(None, description="All parameters, and no other.")
-    cookies: dict[str, Text | None] = Field(default_factory=dict, description="Cookies; null: it is not there.")
-
-
-class ExpectedResponse(Expected):
-    """The answer to the client."""
-
-    status: int | None = None
-    reason: str | None = None
-    cookies: dict[str, Text | ExpectedCookie | None] = Field(
-        default_factory=dict, description="Cookies that it sets: the value, or `{value, max_age, path, …}`."
+    request: GivenRequest = Field(description="The request.")
+    upstream: GivenUpstream | list[GivenUpstream] | None = Field(
+        None, description="The auth service's answer, or a list of one for each call; an empty 200 when not given."
+    )
+    expect: Expectation | None = Field(None, description="What is expected, each time.")
+    lookups: Lookups = Field(default_factory=list)
+    tokens: Tokens = Field(default_factory=dict)
+    repeat: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="How often it is done.")
+    keep: dict[Name, Text] = Field(
+        default_factory=dict,
+        description="Names for later `${name}`: expressions over `response`, `location`, `lookups` and `upstream`.",
     )
 
 
-class ExpectedRules(Model):
-    """What ran, and who denied."""
+class OneByOne(Play):
+    """An exchange of a case; it ends before the next one begins."""
 
-    ran: list[str] | None = Field(None, description="The names of the rules that ran, in order.")
-    denied_by: str | None = Field(None, description="The rule that denied; null: none did.")
+    wait: Duration = Field(0.0, description="How far the clock goes on before it, each time.")
 
 
-class Expectation(Model):
-    """What a case expects."""
+class Together(Model):
+    """Exchanges that are under way at the same time."""
 
-    upstream: ExpectedRequest | Literal["not called"] | None = Field(
-        None, description="The request as it was forwarded, or `not called`."
+    together: Annotated[list[Play], Field(min_length=1)] = Field(
+        description="All are brought to the call of the auth service before the first of them is answered."
     )
-    response: ExpectedResponse | None = None
-    rules: ExpectedRules | None = None
-    log: Annotated[list[str], BeforeValidator(listed)] | None = Field(
-        None, description="Texts of which each stands in a line that a rule logged."
-    )
+    wait: Duration = Field(0.0, description="How far the clock goes on before them.")
 
 
 class ExpectedProblem(Model):
     """A problem that the rules must have."""
 
-    code: str
+    code: str = Field(description="Its code.")
     text: str | None = Field(None, description="A part of its words.")
-    line: int | None = None
+    line: int | None = Field(None, description="The line where it must be.")
 
 
 class Case(Model):
     """One case: a request, the auth service's answer, and what comes of it; or the problem that the rules must have."""
 
-    name: Text
+    name: Text = Field(description="What is shown, one sentence.")
     rules: list[str | dict[str, Any]] | None = Field(None, description="Rules of this case alone.")
     packs: list[str] | None = Field(None, description="Packs of this case's rules.")
-    request: GivenRequest | None = None
+    request: GivenRequest | None = Field(None, description="The request.")
     upstream: GivenUpstream | None = Field(None, description="The auth service's answer; an empty 200 when not given.")
-    expect: Expectation | None = None
+    expect: Expectation | None = Field(None, description="What is expected.")
+    exchanges: Annotated[list[OneByOne | Together], Field(min_length=1)] | None = Field(
+        None, description="Several exchanges on one store, instead of `request`, `upstream` and `expect`."
+    )
+    lookups: Lookups = Field(default_factory=list)
+    key_sets: KeySets = Field(default_factory=dict)
+    tokens: Tokens = Field(default_factory=dict)
     error: ExpectedProblem | str | None = Field(None, description="The code of a load error, or `{code, text, line}`.")
     warning: ExpectedProblem | str | None = Field(None, description="The same for a warning.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Case:
+        if self.exchanges is not None and self.model_fields_set & {"request", "upstream", "expect"}:
+            raise ValueError("with `exchanges`, the `request`, `upstream` and `expect` stand in each of them")
+        return self
 
 
 class Given(Model):
     """What holds for all cases of a file."""
 
-    now: Moment = NOW
-    secrets: dict[str, Text] = Field(default_factory=dict)
-    public_origin: str | None = None
-    allow_redirects: list[str] = Field(default_factory=list)
+    now: Moment = Field(NOW, description="The time at which each case begins.")
+    secrets: dict[str, Text | GeneratedKey] = Field(
+        default_factory=dict, description="Secrets by name: a text, or `{generate: ES256}` for a key pair."
+    )
+    key_sets: KeySets = Field(default_factory=dict)
+    lookups: Lookups = Field(default_factory=list)
+    tokens: Tokens = Field(default_factory=dict)
+    public_origin: str | None = Field(None, description="The setting `public_origin`.")
+    allow_redirects: list[str] = Field(default_factory=list, description="The setting `allow_redirects`.")
 
 
 class CaseFile(Model):
@@ -194,5 +167,5 @@ class CaseFile(Model):
     configuration: dict[str, Any] = Field(
         default_factory=dict, description="The configuration of the rules that stand in the file."
     )
-    given: Given = Field(default_factory=Given)
-    cases: Annotated[list[Case], Field(min_length=1)]
+    given: Given = Field(default_factory=Given, description="What holds for all its cases.")
+    cases: Annotated[list[Case], Field(min_length=1, description="The cases.")]

@@ -5,28 +5,23 @@ Pure: texts in, outcomes out. Reading files and printing is the command's.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
-from urllib.parse import urlencode
+from typing import Any
 
-import msgspec
 from pydantic import ValidationError
 
-from ..engine import codings, run
-from ..engine.errors import EffectFailed, Unreadable
-from ..engine.exchange import Exchange
-from ..engine.message import Headers, Limits, Request, Response
+from ..engine.message import Limits
 from ..engine.ruleset import Ruleset
-from ..engine.target import canonical
-from .case_model import Case, CaseFile, Content, Expectation, ExpectedProblem, GivenRequest, GivenUpstream, listed
-from .comparison import compare
+from .case_checks import check_file
+from .case_model import Case, CaseFile, ExpectedProblem
+from .case_tokens import secrets_of
 from .compile import Options, build
-from .document import Document, Source, load, plain
+from .document import Document, Source, load
 from .inline_rules import InlineRules
+from .playing import Stage
 from .problems import Problems
+from .rehearsing import Rehearse
 from .validation import explain_validation
 
 
@@ -58,15 +53,15 @@ class Results:
     texts: dict[str, str] = field(default_factory=dict)
 
 
-# A request that has one of them twice is refused before any rule sees it.
-_ONCE = (b"authorization", b"content-type", b"host")
-
 FindRules = Callable[[str], Source | Sequence[Source] | None]
 FindPack = Callable[[str], Source | None]
 
 
-def run_cases(source: Source, find_rules: FindRules, find_pack: FindPack) -> Results:
-    """Run a test file; `find_rules` gives a rule file, or all of a folder, by the name that the test file uses."""
+def run_cases(source: Source, find_rules: FindRules, find_pack: FindPack, rehearse: Rehearse) -> Results:
+    """Run a test file; `find_rules` gives a rule file, or all of a folder, by the name that the test file uses.
+
+    `rehearse` makes what performs the effects of a case.
+    """
     results = Results(texts={source.name: source.text})
     document = load(source, results.problems)
     if document is None:
@@ -76,7 +71,9 @@ def run_cases(source: Source, find_rules: FindRules, find_pack: FindPack) -> Res
     except ValidationError as error:
         explain_validation(error, CaseFile, document, (), results.problems)
         return results
-    _Runner(document, file, find_rules, find_pack, results).run()
+    check_file(document, file, results.problems)
+    if not results.problems.errors:
+        _Runner(document, file, find_rules, find_pack, rehearse, results).run()
     return results
 
 
@@ -86,15 +83,22 @@ _Loc = tuple[str | int, ...]
 
 class _Runner:
     def __init__(
-        self, document: Document, file: CaseFile, find_rules: FindRules, find_pack: FindPack, results: Results
+        self,
+        document: Document,
+        file: CaseFile,
+        find_rules: FindRules,
+        find_pack: FindPack,
+        rehearse: Rehearse,
+        results: Results,
     ) -> None:
         self.document = document
         self.file = file
         self.find_rules = find_rules
         self.find_pack = find_pack
+        self.rehearse = rehearse
         self.results = results
         self.limits = Limits()
-        self.now = file.given.now.timestamp()
+        self.secrets = secrets_of(file.given)
 
     def run(self) -> None:
         shared: _Rules | None = None
@@ -110,7 +114,8 @@ class _Runner:
             findings = self.check(case, ruleset, problems)
             ran: tuple[str, ...] = ()
             if findings is None and ruleset is not None:
-                findings, ran = self.play(case, ruleset)
+                played = Stage(ruleset, self.file.given, case, self.rehearse, self.limits).play()
+                findings, ran = list(played.findings), played.ran
             self.results.outcomes.append(Outcome(name, line, case.name, tuple(findings or ()), ran))
         if shared is not None and shared[0] is not None:
             self.results.rules = [rule.name for rule in shared[0].rules]
@@ -153,7 +158,7 @@ class _Runner:
             return pack
 
         return Options(
-            secrets=given.secrets.get,
+            secrets=self.secrets.get,
             packs=packs,
             public_origin=given.public_origin,
             allow_redirects=tuple(given.allow_redirects),
@@ -186,113 +191,6 @@ class _Runner:
             return [
                 f"the rules do not load: {p.source}:{p.line}:{p.column}: {p.code}: {p.text}" for p in problems.errors
             ]
-        if case.request is None:
-            return findings if case.warning is not None else ["a case needs a `request` or an `error`"]
+        if case.request is None and case.exchanges is None:
+            return findings if case.warning is not None else ["a case needs a `request`, `exchanges` or an `error`"]
         return findings or None
-
-    # Playing a case
-
-    def play(self, case: Case, ruleset: Ruleset) -> tuple[list[str], tuple[str, ...]]:
-        expect = case.expect or Expectation()
-        try:
-            request = self.request(case.request or GivenRequest(), ruleset)
-        except _CaseError as error:
-            return [str(error)], ()
-        except Unreadable as error:
-            # A target that no request can have is refused before there is an exchange with rules.
-            blank = Request("GET", "/", None, Headers(), limits=self.limits)
-            exchange = self.begin(case, ruleset, blank)
-            exchange.chosen = ()
-            return compare(expect, exchange, None, settle(run.refuse(exchange, error.status, error.cause))), ()
-        exchange = self.begin(case, ruleset, request)
-        forwarded: Request | None = None
-        try:
-            ruleset.choose(exchange)
-            answer = settle(run.before(exchange))
-        except Unreadable as error:
-            answer = settle(run.refuse(exchange, error.status, error.cause))
-        if answer is None:
-            forwarded = exchange.request.copy()
-            answer = settle(run.after(exchange, self.response(case.upstream or GivenUpstream())))
-        shadows = [note.rule for note in exchange.notes if note.kind == "shadow"]
-        return compare(expect, exchange, forwarded, answer), tuple(dict.fromkeys([*exchange.ran, *shadows]))
-
-    def begin(self, case: Case, ruleset: Ruleset, request: Request) -> Exchange:
-        return run.begin(ruleset, request, clock=lambda: self.now, entropy=_entropy(case.name))
-
-    def request(self, given: GivenRequest, ruleset: Ruleset) -> Request:
-        method, path = given.method, given.path
-        if given.operation is not None:
-            found = {operation.name: operation for operation in ruleset.operations}.get(given.operation)
-            if found is None:
-                raise _CaseError(f"no pack of the rules has an operation {given.operation!r}")
-            method = method or found.method
-            path = path or "/" + "/".join("x" if part is None else part for part in found.path.segments)
-        if path is None:
-            raise _CaseError("a request needs an `operation` or a `path`")
-        target, query = canonical(path)
-        if given.query:
-            pairs = [(name, value) for name, values in given.query.items() for value in listed(values)]
-            query = (f"{query}&" if query else "") + urlencode(pairs)
-        headers, content = _content(given, "request")
-        for name in _ONCE:
-            if len(headers.values(name)) > 1:
-                raise Unreadable("request", f"there is more than one {name.decode()}")
-        host = headers.text(b"host") or "localhost"
-        if given.cookies:
-            headers.add(b"Cookie", "; ".join(f"{name}={value}" for name, value in given.cookies.items()).encode())
-        return Request(
-            method or "GET", target, query, headers, content,
-            limits=self.limits, scheme=given.scheme, host=host, ip=given.ip, ips=(given.ip,),
-        )  # fmt: skip
-
-    def response(self, given: GivenUpstream) -> Response:
-        headers, content = _content(given, "response")
-        return Response(given.status, headers, content, limits=self.limits, reason=given.reason)
-
-
-class _CaseError(Exception):
-    """A case that cannot be played."""
-
-
-def settle(result: Response | run.Pending | None) -> Response | None:
-    """Fail every effect: nothing outside is there in a test."""
-    while isinstance(result, run.Pending):
-        result = result.fail(EffectFailed("there is no network in a test"), 0.0)
-    return result
-
-
-def _entropy(seed: str) -> Callable[[int], bytes]:
-    """Give bytes that are the same in every run of a case."""
-    count = 0
-
-    def entropy(size: int) -> bytes:
-        nonlocal count
-        count += 1
-        return hashlib.shake_256(f"{seed}\0{count}".encode()).digest(size)
-
-    return entropy
-
-
-def _content(given: Content, side: Literal["request", "response"]) -> tuple[Headers, bytes | None]:
-    """Write the headers and the body of a message; a body that is written as a value is coded as its headers say."""
-    content: bytes | None = None
-    kind: str | None = None
-    if "json_" in given.model_fields_set:
-        content, kind = msgspec.json.encode(plain(given.json_)), "application/json"
-    elif given.form is not None:
-        content, kind = urlencode(given.form).encode(), "application/x-www-form-urlencoded"
-    elif given.text is not None:
-        content, kind = given.text.encode(), "text/plain; charset=utf-8"
-    elif given.body is not None:
-        content = given.body.encode()
-    elif given.base64 is not None:
-        content = base64.b64decode(given.base64)
-    lines = [(name, text) for name, values in given.headers.items() if values is not None for text in listed(values)]
-    headers = Headers.of(lines, side=side)
-    if kind is not None and b"content-type" not in headers:
-        headers.add(b"Content-Type", kind.encode())
-    coding = (headers.text(b"content-encoding") or "").lower()
-    if content and given.body is None and given.base64 is None and coding in codings.CODINGS:
-        content = codings.encode(content, coding)
-    return headers, content

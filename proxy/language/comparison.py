@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -13,18 +13,22 @@ import msgspec
 
 from ..engine import codings
 from ..engine.cookies import SET_COOKIE, SetCookie
-from ..engine.errors import Unreadable
+from ..engine.effects import Lookup
+from ..engine.errors import EvaluationError, Unreadable
 from ..engine.exchange import Exchange
-from ..engine.message import Message, Request, Response
-from .case_model import (
+from ..engine.message import Headers, Message, Request, Response
+from .case_content import (
     Expectation,
     Expected,
     ExpectedCookie,
+    ExpectedLocation,
+    ExpectedLookup,
     ExpectedRequest,
     ExpectedResponse,
     ExpectedRules,
     listed,
 )
+from .case_expressions import location
 from .document import plain
 
 # A body that a test compares is no larger than this once decoded.
@@ -34,8 +38,14 @@ _ATTRIBUTES = {"max_age": "Max-Age", "domain": "Domain", "path": "Path", "same_s
 _FLAGS = {"secure": "Secure", "http_only": "HttpOnly"}
 
 
-def compare(expect: Expectation, exchange: Exchange, forwarded: Request | None, answer: Response | None) -> list[str]:
-    """Say what differs; `forwarded` is None when the auth service was not called."""
+def compare(
+    expect: Expectation,
+    exchange: Exchange,
+    forwarded: Request | None,
+    answer: Response | None,
+    calls: Sequence[Lookup],
+) -> list[str]:
+    """Say what differs; `forwarded` is None when the auth service was not called, `calls` are those of others."""
     findings: list[str] = []
     if expect.upstream == "not called":
         if forwarded is not None:
@@ -48,6 +58,8 @@ def compare(expect: Expectation, exchange: Exchange, forwarded: Request | None, 
             findings += _compare_request(expect.upstream, forwarded)
     if expect.response is not None and answer is not None:
         findings += _compare_response(expect.response, answer, exchange)
+    if expect.lookups is not None:
+        findings += _compare_lookups(expect.lookups, calls, exchange)
     if expect.rules is not None:
         findings += _compare_rules(expect.rules, exchange)
     if expect.log is not None:
@@ -87,8 +99,39 @@ def _compare_response(expected: ExpectedResponse, answer: Response, exchange: Ex
         yield f"response.reason: expected {expected.reason!r}, got {answer.reason!r}"
     for name, cookie in expected.cookies.items():
         yield from _compare_cookie(name, cookie, answer)
+    if expected.location is not None:
+        yield from _compare_location(expected.location, answer)
     own = exchange.correlation if answer.origin != "upstream" else None
     yield from _compare_message("response", expected, answer, f"{answer.status} {answer.reason}\n", own)
+
+
+def _compare_location(expected: ExpectedLocation, answer: Response) -> Iterator[str]:
+    try:
+        url, query = location(answer)
+    except EvaluationError as error:
+        yield f"response.location: {error.cause}"
+        return
+    if expected.url is not None and url != expected.url:
+        yield f"response.location.url: expected {expected.url}, got {url}"
+    for name, value in expected.query.items():
+        if query.get(name) != value:
+            yield f"response.location.query.{name}: expected {value!r}, got {query.get(name)!r}"
+
+
+def _compare_lookups(expected: Sequence[ExpectedLookup], calls: Sequence[Lookup], exchange: Exchange) -> Iterator[str]:
+    if len(expected) != len(calls):
+        made = ", ".join(f"{call.method} {call.url}" for call in calls) or "none"
+        yield f"lookups: expected {len(expected)}, got {made}"
+        return
+    for index, (one, call) in enumerate(zip(expected, calls, strict=True)):
+        where = f"lookups[{index}]"
+        for name, wanted, got in (("method", one.method, call.method), ("url", one.url, call.url)):
+            if wanted is not None and got != wanted:
+                yield f"{where}.{name}: expected {wanted}, got {got}"
+        message = Request(
+            call.method, call.url, None, Headers.of(call.headers), call.body, limits=exchange.request.limits
+        )
+        yield from _compare_message(where, one, message, f"{call.method} {call.url}\n", None)
 
 
 def _compare_cookie(name: str, expected: str | ExpectedCookie | None, answer: Response) -> Iterator[str]:

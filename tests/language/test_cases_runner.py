@@ -11,6 +11,7 @@ import pytest
 
 from proxy.language.cases import Outcome, Results, run_cases
 from proxy.language.document import Source
+from proxy.services.rehearsal import rehearse
 
 PACK = """\
 name: shop
@@ -27,7 +28,10 @@ def run(text: str, files: Mapping[str, str] | None = None) -> Results:
     def find(name: str) -> Source | None:
         return Source(name, given[name]) if name in given else None
 
-    return run_cases(Source("x.test.yaml", text), find, lambda name: Source("pack", PACK) if name == "shop" else None)
+    def find_pack(name: str) -> Source | None:
+        return Source("pack", PACK) if name == "shop" else None
+
+    return run_cases(Source("x.test.yaml", text), find, find_pack, rehearse)
 
 
 def outcome(text: str) -> Outcome:
@@ -185,7 +189,7 @@ def test_a_request_that_cannot_be_made_is_told(request_: str, finding: str) -> N
 
 
 def test_a_case_needs_a_request_or_an_error() -> None:
-    assert case("[]", "expect: {}").findings == ("a case needs a `request` or an `error`",)
+    assert case("[]", "expect: {}").findings == ("a case needs a `request`, `exchanges` or an `error`",)
 
 
 def test_an_operation_gives_method_and_path() -> None:

@@ -1,0 +1,92 @@
+"""The messages of a case, made from what stands in the file."""
+
+from __future__ import annotations
+
+import base64
+from typing import Literal
+from urllib.parse import urlencode
+
+import msgspec
+
+from ..engine import codings
+from ..engine.effects import Answer
+from ..engine.errors import Unreadable
+from ..engine.message import Headers, Limits, Request, Response
+from ..engine.ruleset import Ruleset
+from ..engine.target import canonical
+from .case_content import Content, GivenLookup, GivenRequest, GivenUpstream, listed
+from .document import plain
+
+# A request that has one of them twice is refused before any rule sees it.
+_ONCE = (b"authorization", b"content-type", b"host")
+
+
+class CaseError(Exception):
+    """A case that cannot be played, in words for who wrote it."""
+
+
+def make_request(given: GivenRequest, ruleset: Ruleset, limits: Limits) -> Request:
+    """Make a request; raise CaseError, or Unreadable for one that is refused before there is an exchange."""
+    method, path = given.method, given.path
+    if given.operation is not None:
+        found = {operation.name: operation for operation in ruleset.operations}.get(given.operation)
+        if found is None:
+            raise CaseError(f"no pack of the rules has an operation {given.operation!r}")
+        method = method or found.method
+        path = path or "/" + "/".join("x" if part is None else part for part in found.path.segments)
+    if path is None:
+        raise CaseError("a request needs an `operation` or a `path`")
+    target, query = canonical(path)
+    if given.query:
+        pairs = [(name, value) for name, values in given.query.items() for value in listed(values)]
+        query = (f"{query}&" if query else "") + urlencode(pairs)
+    headers, content = _content(given, "request")
+    for name in _ONCE:
+        if len(headers.values(name)) > 1:
+            raise Unreadable("request", f"there is more than one {name.decode()}")
+    host = headers.text(b"host") or "localhost"
+    if given.cookies:
+        headers.add(b"Cookie", "; ".join(f"{name}={value}" for name, value in given.cookies.items()).encode())
+    return Request(
+        method or "GET", target, query, headers, content,
+        limits=limits, scheme=given.scheme, host=host, ip=given.ip, ips=(given.ip,),
+    )  # fmt: skip
+
+
+def make_response(given: GivenUpstream, limits: Limits) -> Response:
+    """Make an answer of the auth service."""
+    headers, content = _content(given, "response")
+    return Response(given.status, headers, content, limits=limits, reason=given.reason)
+
+
+def make_answer(given: GivenLookup) -> Answer:
+    """Make the answer to a lookup."""
+    headers, content = _content(given, "response", coded=False)
+    lines = tuple((name.decode("latin-1"), value.decode()) for name, _, value in headers.lines)
+    return Answer(given.status, lines, content or b"")
+
+
+def _content(
+    given: Content, side: Literal["request", "response"], *, coded: bool = True
+) -> tuple[Headers, bytes | None]:
+    """Write the headers and the body of a message; a body that is written as a value is coded as its headers say."""
+    content: bytes | None = None
+    kind: str | None = None
+    if "json_" in given.model_fields_set:
+        content, kind = msgspec.json.encode(plain(given.json_)), "application/json"
+    elif given.form is not None:
+        content, kind = urlencode(given.form).encode(), "application/x-www-form-urlencoded"
+    elif given.text is not None:
+        content, kind = given.text.encode(), "text/plain; charset=utf-8"
+    elif given.body is not None:
+        content = given.body.encode()
+    elif given.base64 is not None:
+        content = base64.b64decode(given.base64)
+    lines = [(name, text) for name, values in given.headers.items() if values is not None for text in listed(values)]
+    headers = Headers.of(lines, side=side)
+    if kind is not None and b"content-type" not in headers:
+        headers.add(b"Content-Type", kind.encode())
+    coding = (headers.text(b"content-encoding") or "").lower()
+    if coded and content and given.body is None and given.base64 is None and coding in codings.CODINGS:
+        content = codings.encode(content, coding)
+    return headers, content

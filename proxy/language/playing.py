@@ -1,0 +1,250 @@
+"""Plays the exchanges of a case: one after the other or together, on one clock, by the engine that serves."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+
+from ..engine import run
+from ..engine.effects import Effect, Lookup
+from ..engine.errors import ABSORBED, CostExceeded, EffectFailed, EvaluationError, Unreadable
+from ..engine.exchange import Exchange
+from ..engine.message import Headers, Limits, Request, Response
+from ..engine.ruleset import Ruleset
+from .case_content import Expectation, GivenUpstream, listed
+from .case_expressions import Seen, compiled
+from .case_messages import CaseError, make_request, make_response
+from .case_model import Case, Given, OneByOne, Play, Together
+from .case_names import Names
+from .case_outside import CaseWorld
+from .cel import to_json
+from .comparison import compare
+from .rehearsing import NotGivenError, Rehearse, Waiting
+
+# What the edge answers when the auth service gives none.
+_UPSTREAM_FAILURES = {"down": (502, "the upstream cannot be reached"), "late": (504, "the upstream is late")}
+
+# Where an exchange rests: at the call of the auth service (None), or at an effect that another one must end.
+_Rest = Waiting | None
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What came of a case. `ran` has rules in shadow too."""
+
+    findings: tuple[str, ...]
+    ran: tuple[str, ...]
+
+
+class Stage:
+    """What the exchanges of one case share: rules, clock, randomness, store, names."""
+
+    def __init__(self, ruleset: Ruleset, given: Given, case: Case, rehearse: Rehearse, limits: Limits) -> None:
+        self.ruleset = ruleset
+        self.case = case
+        self.limits = limits
+        self.now = given.now.timestamp()
+        self.entropy = _entropy(case.name)
+        self.names = Names(given, case, self.clock)
+        self.world = CaseWorld(ruleset, given, case, self.names)
+        self._performer = rehearse(self.clock, self.world)
+
+    def clock(self) -> float:
+        return self.now
+
+    def perform(self, effect: Effect, play: _Playing) -> object:
+        self.world.lookups, self.world.calls = play.lookups, play.calls
+        return self._performer.perform(effect)
+
+    def play(self) -> Played:
+        """Play the whole case."""
+        case = self.case
+        if case.exchanges is None:
+            if case.request is None:
+                raise ValueError("a case without a request is not played")
+            only = OneByOne(request=case.request, upstream=case.upstream, expect=case.expect)
+            groups = list(_groups(only))
+        else:
+            groups = [group for exchange in case.exchanges for group in _groups(exchange)]
+        total = sum(len(group) for _, group in groups)
+        findings: list[str] = []
+        ran: list[str] = []
+        number = 0
+        for wait, group in groups:
+            self.now += wait
+            playing = [_Playing(self, play, answers) for play, answers in group]
+            _drive(playing)
+            for one in playing:
+                number += 1
+                place = f"exchange {number} of {total}: " if total > 1 else ""
+                findings += [f"{place}{finding}" for finding in one.findings]
+                ran += one.ran
+        return Played(tuple(findings), tuple(dict.fromkeys(ran)))
+
+
+class _Answers:
+    """The auth service's answers to an exchange and its repetitions."""
+
+    def __init__(self, play: Play) -> None:
+        self._several = isinstance(play.upstream, list)
+        self._given: list[GivenUpstream] = listed(play.upstream if play.upstream is not None else GivenUpstream())
+        self._calls = 0
+
+    def next(self) -> GivenUpstream:
+        self._calls += 1
+        if not self._several:
+            return self._given[0]
+        if self._calls > len(self._given):
+            raise CaseError(f"the auth service was called {self._calls} times; `upstream` has {len(self._given)}")
+        return self._given[self._calls - 1]
+
+
+_Group = tuple[float, list[tuple[Play, _Answers]]]
+
+
+def _groups(exchange: OneByOne | Together) -> Sequence[_Group]:
+    """Give what is under way at the same time, one group after the other, with how long the clock goes on before."""
+    if isinstance(exchange, OneByOne):
+        answers = _Answers(exchange)
+        return [(exchange.wait, [(exchange, answers)])] * exchange.repeat
+    return [(exchange.wait, [pair for play in exchange.together for pair in [(play, _Answers(play))] * play.repeat])]
+
+
+def _drive(playing: Sequence[_Playing]) -> None:
+    """Bring all to where they rest, then answer one after the other, as those that wait can go on."""
+    for one in playing:
+        one.go()
+    while resting := [one for one in playing if not one.over]:
+        free = [one for one in resting if isinstance(one.rest, Waiting) and one.rest.over]
+        called = [one for one in resting if one.rest is None]
+        if free or called:
+            (free or called)[0].go()
+        else:
+            resting[0].give_up()
+
+
+class _Playing:
+    """One exchange under way."""
+
+    def __init__(self, stage: Stage, play: Play, answers: _Answers) -> None:
+        self.stage = stage
+        self.play = play
+        self.answers = answers
+        self.lookups = play.lookups
+        self.calls: list[Lookup] = []
+        self.findings: list[str] = []
+        self.ran: list[str] = []
+        self.rest: _Rest = None
+        self.over = False
+        self._run = self._play()
+
+    def go(self) -> None:
+        self._move(lambda: next(self._run))
+
+    def give_up(self) -> None:
+        """End a wait that no other exchange will end."""
+        failed = EffectFailed("the exchange that it waits for did not go on", late=True)
+        self._move(lambda: self._run.throw(failed))
+
+    def _move(self, move: Callable[[], _Rest]) -> None:
+        try:
+            self.rest = move()
+        except StopIteration:
+            self.over = True
+        except CaseError as error:
+            self.findings.append(str(error))
+            self.over = True
+
+    def _play(self) -> Generator[_Rest, None, None]:
+        stage, play = self.stage, self.play
+        names, tokens = stage.names, play.tokens
+        given, expect = names.fill(play.request, tokens), names.fill(play.expect or Expectation(), tokens)
+        self.lookups = names.fill(play.lookups, tokens)
+        forwarded: Request | None = None
+        try:
+            request = make_request(given, stage.ruleset, stage.limits)
+        except Unreadable as error:
+            # What the proxy does not take is refused before there is an exchange with rules.
+            exchange = self._begin(Request("GET", "/", None, Headers(), limits=stage.limits))
+            exchange.chosen = ()
+            answer = yield from self._settle(run.refuse(exchange, error.status, error.cause))
+            self._end(expect, exchange, None, answer)
+            return
+        exchange = self._begin(request)
+        try:
+            stage.ruleset.choose(exchange)
+            answer = yield from self._settle(run.before(exchange))
+        except Unreadable as error:
+            answer = yield from self._settle(run.refuse(exchange, error.status, error.cause))
+        if answer is None:
+            forwarded = exchange.request.copy()
+            yield None
+            upstream = names.fill(self.answers.next(), tokens)
+            if upstream.fails is not None:
+                result = run.refuse(exchange, *_UPSTREAM_FAILURES[upstream.fails])
+            else:
+                result = run.after(exchange, make_response(upstream, stage.limits))
+            answer = yield from self._settle(result)
+        self._end(expect, exchange, forwarded, answer)
+
+    def _begin(self, request: Request) -> Exchange:
+        return run.begin(self.stage.ruleset, request, clock=self.stage.clock, entropy=self.stage.entropy)
+
+    def _settle(self, result: Response | run.Pending | None) -> Generator[_Rest, None, Response | None]:
+        """Perform effects until there is an answer, or None."""
+        while isinstance(result, run.Pending):
+            try:
+                value = self.stage.perform(result.effect, self)
+                while isinstance(value, Waiting):
+                    if not value.over:
+                        yield value
+                    value = value.result
+            except EffectFailed as error:
+                if isinstance(error, NotGivenError):
+                    self.findings.append(error.cause)
+                result = result.fail(error, 0.0)
+            except CaseError as error:
+                self.findings.append(str(error))
+                result = result.fail(EffectFailed("the case cannot answer"), 0.0)
+            else:
+                result = result.resume(value, 0.0)
+        return result
+
+    def _end(self, expect: Expectation, exchange: Exchange, forwarded: Request | None, answer: Response | None) -> None:
+        self.findings += compare(expect, exchange, forwarded, answer, self.calls)
+        shadows = [note.rule for note in exchange.notes if note.kind == "shadow"]
+        self.ran = [*exchange.ran, *shadows]
+        seen = Seen(forwarded, answer, tuple(self.calls))
+        for source in expect.holds or ():
+            held, why = _value(source, seen)
+            if held is not True:
+                self.findings.append(f"holds: {source}: {why or f'expected true, got {held!r}'}")
+        for name, source in self.play.keep.items():
+            value, why = _value(source, seen)
+            if why is None:
+                self.stage.names.keep(name, value)
+            else:
+                self.findings.append(f"keep.{name}: {source}: {why}")
+
+
+def _value(source: str, seen: Seen) -> tuple[object, str | None]:
+    """Give the value of an expression, or why it has none."""
+    try:
+        return to_json(compiled(source).run(seen)), None
+    except (EvaluationError, Unreadable) as error:
+        return None, error.cause
+    except (*ABSORBED, CostExceeded) as error:
+        return None, f"it failed: {type(error).__name__}"
+
+
+def _entropy(seed: str) -> Callable[[int], bytes]:
+    """Give bytes that are the same in every run of a case."""
+    count = 0
+
+    def entropy(size: int) -> bytes:
+        nonlocal count
+        count += 1
+        return hashlib.shake_256(f"{seed}\0{count}".encode()).digest(size)
+
+    return entropy

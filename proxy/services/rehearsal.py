@@ -1,0 +1,135 @@
+"""The effects of one case of a test file, performed at once: a store of its own, no network, no event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from ..engine.effects import (
+    Effect,
+    FetchKeys,
+    Lead,
+    Lookup,
+    Publish,
+    Reserve,
+    Settle,
+    Share,
+    StoreAdd,
+    StoreGet,
+    StoreIncrement,
+    StoreSet,
+    StoreTake,
+)
+from ..engine.errors import EffectFailed
+from ..language.rehearsing import Outside, Performer, Waiting
+from .store import Store, StoreError
+from .store.memory import MemoryStore
+
+# A reservation outlives no case.
+_LEASE = 86400.0
+
+
+def rehearse(clock: Callable[[], float], outside: Outside) -> Performer:
+    """Make the performer of one case."""
+    return _Rehearsal(clock, outside)
+
+
+class _Rehearsal:
+    def __init__(self, clock: Callable[[], float], outside: Outside) -> None:
+        self._outside = outside
+        self._store = MemoryStore(clock)
+        self._shares = _Shares(clock)
+
+    def perform(self, effect: Effect) -> Any:
+        match effect:
+            case Lookup():
+                return self._outside.call(effect)
+            case FetchKeys():
+                return self._outside.keys(effect)
+            case Share():
+                return self._shares.ask(effect)
+            case Publish():
+                return self._shares.publish(effect)
+            case _:
+                return _at_once(_ask(self._store, effect))
+
+
+def _at_once(ask: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine that never waits."""
+    try:
+        ask.send(None)
+    except StopIteration as stop:
+        return stop.value
+    except StoreError as error:
+        raise EffectFailed(f"the store failed: {error}") from None
+    finally:
+        ask.close()
+    raise RuntimeError("an effect of a test waited")
+
+
+async def _ask(store: Store, effect: Effect) -> Any:
+    match effect:
+        case StoreGet(key):
+            return await store.get(key)
+        case StoreSet(key, value, ttl):
+            return await store.set(key, value, ttl)
+        case StoreAdd(key, value, ttl):
+            return await store.add(key, value, ttl)
+        case StoreTake(key):
+            return await store.take(key)
+        case StoreIncrement(key, ttl):
+            return await store.increment(key, ttl)
+        case Reserve(key, most, per, block, settles):
+            return await store.reserve(key, most=most, per=per, block=block, lease=_LEASE if settles else None)
+        case Settle(key, ticket, failed, most, per, block):
+            return await store.settle(key, ticket, failed=failed, most=most, per=per, block=block)
+    raise EffectFailed(f"a test cannot do this: {type(effect).__name__}")
+
+
+@dataclass(slots=True)
+class _Shared:
+    """One key: led by a ticket, or published until `end`; `waiting` are those who came while it was led."""
+
+    ticket: str | None = None
+    value: bytes = b""
+    end: float = 0.0
+    waiting: list[Waiting] = field(default_factory=list)
+
+
+class _Shares:
+    """The upstream calls that several exchanges share."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._shared: dict[str, _Shared] = {}
+        self._tickets = count(1)
+
+    def ask(self, share: Share) -> Lead | bytes | Waiting:
+        shared = self._shared.setdefault(share.key, _Shared())
+        if shared.ticket is not None:
+            shared.waiting.append(waiting := Waiting())
+            return waiting
+        if self._clock() < shared.end:
+            return shared.value
+        return self._lead(shared)
+
+    def _lead(self, shared: _Shared) -> Lead:
+        shared.ticket = str(next(self._tickets))
+        return Lead(shared.ticket)
+
+    def publish(self, end: Publish) -> None:
+        shared = self._shared.setdefault(end.key, _Shared())
+        if shared.ticket != end.ticket:
+            return
+        shared.ticket = None
+        if end.value is None:
+            # One of those who wait makes the call instead.
+            if shared.waiting:
+                shared.waiting.pop(0).end(self._lead(shared))
+            return
+        shared.value, shared.end = end.value, self._clock() + end.ttl
+        waiting, shared.waiting = shared.waiting, []
+        for one in waiting:
+            one.end(end.value)
