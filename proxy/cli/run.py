@@ -35,6 +35,9 @@ _LOGINS = {
   -d '{{"username":"jane@example.com","password":"correct-horse-1"}}'""",
     "oauth": """curl -si {address}/oauth/token -u shop:sandbox \\
   -d grant_type=password -d username=jane@example.com -d password=correct-horse-1""",
+    "sfcc": """curl -si --compressed {address}/s/RefArch/dw/shop/v23_2/customers/auth \\
+  -u jane@example.com:correct-horse-1 -H 'content-type: application/json' -H 'x-dw-client-id: try' \\
+  -d '{{"type":"credentials"}}'""",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..engine import projection
@@ -192,8 +192,18 @@ def _walk(schema: Any, path: Sequence[str | int]) -> tuple[str, str | None] | No
         if not isinstance(properties, dict):
             return None
         if part not in properties:
-            if schema.get("additionalProperties") not in (None, False):
+            if _lets_in(schema, str(part)):
                 return None
             return str(part), nearest(str(part), properties)
         schema = properties[part]
     return None
+
+
+def _lets_in(schema: Mapping[str, Any], name: str) -> bool:
+    """Say whether a schema has room for a name that is not among its properties."""
+    if schema.get("additionalProperties") not in (None, False):
+        return True
+    try:
+        return any(re.search(pattern, name) for pattern in schema.get("patternProperties", ()))
+    except re.error:
+        return True

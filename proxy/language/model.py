@@ -137,6 +137,9 @@ class RuleFile(Model):
     rules: list[dict[str, Any]] = Field(default_factory=list, description="The rules, in the order in which they run.")
 
 
+Dialect = Literal["problem", "kibo", "ocapi", "oauth"]
+
+
 class PackOperation(Model):
     """An operation: a method and a path template, and the schemas of its bodies."""
 
@@ -145,6 +148,7 @@ class PackOperation(Model):
     request: str | None = Field(None, description="The schema of the request body, by name.")
     response: str | None = Field(None, description="The schema of the response body, by name.")
     projection: str | None = Field(None, description="The query parameter that limits the fields of the answer.")
+    dialect: Dialect | None = Field(None, description="How its errors look, when not as the pack's.")
     description: str | None = None
 
 
@@ -171,7 +175,7 @@ class Pack(Model):
     name: str
     version: Literal[1] = 1
     description: str | None = None
-    dialect: Literal["problem", "kibo", "ocapi", "oauth"] = "problem"
+    dialect: Dialect = "problem"
     operations: dict[str, PackOperation] = Field(default_factory=dict)
     context: dict[str, PackContext] = Field(default_factory=dict)
     secrets: PackSecrets = Field(default_factory=PackSecrets)

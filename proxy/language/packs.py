@@ -111,7 +111,12 @@ class Vocabulary:
                 problems.error("bad-path", str(wrong), document.source.name, mark)
                 pattern = PathPattern()
             self.operations[name] = Operation(
-                name, operation.method, pattern, pack.dialect, pack.name, operation.projection
+                name,
+                operation.method,
+                pattern,
+                operation.dialect or pack.dialect,
+                pack.name,
+                operation.projection,
             )
             for side, schema in (("request", operation.request), ("response", operation.response)):
                 if schema is None:

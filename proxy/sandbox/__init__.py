@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-NAMES = ("kibo", "oauth")
+NAMES = ("kibo", "oauth", "sfcc")
 
 
 async def serve(

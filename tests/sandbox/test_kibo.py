@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import gzip
 import json
@@ -17,6 +16,7 @@ import yaml
 from jsonschema import Draft202012Validator, FormatChecker
 
 from proxy.sandbox import serve
+from tests.sandbox.serving import Running, Sandbox, serving
 
 TICKETS = "/api/commerce/customer/authtickets"
 JANE = {"username": "jane@example.com", "password": "correct-horse-1"}
@@ -26,61 +26,15 @@ VIP = {"username": "vip@example.com", "password": "correct-horse-4"}
 PACK = yaml.safe_load((Path(__file__).resolve().parents[2] / "rules" / "kibo" / "pack.yaml").read_text("utf-8"))
 
 
-class Sandbox:
-    """A running sandbox, and how to call it."""
-
-    def __init__(self, session: aiohttp.ClientSession, address: str) -> None:
-        self.session = session
-        self.address = address
-
-    async def call(self, method: str, path: str, json: Any = None, **more: Any) -> tuple[int, Any, Mapping[str, str]]:
-        async with self.session.request(method, self.address + path, json=json, **more) as answer:
-            body = await answer.read()
-            return answer.status, _json(body), answer.headers
-
-    async def log_in(self, who: Mapping[str, Any], **more: Any) -> tuple[int, Any]:
-        status, body, _ = await self.call("POST", TICKETS, {**who}, **more)
-        return status, body
-
-    async def code(self, email: str) -> str:
-        _, codes, _ = await self.call("GET", "/sandbox/codes")
-        return str(codes[email])
-
-
-def _json(body: bytes) -> Any:
-    return json.loads(body) if body else None
-
-
-class Running:
-    """Starts sandboxes, and stops them all at the end."""
-
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self.session = session
-        self.tasks: list[asyncio.Task[None]] = []
-
-    async def start(self, data: str | None = None) -> Sandbox:
-        address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(serve("kibo", host="127.0.0.1", port=0, data=data, ready=address.set_result))
-        self.tasks.append(task)
-        waiting: set[asyncio.Future[Any]] = {task, address}
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            task.result()
-        return Sandbox(self.session, await address)
-
-    async def stop(self) -> None:
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-        self.tasks.clear()
+async def log_in(sandbox: Sandbox, who: Mapping[str, Any], **more: Any) -> tuple[int, Any]:
+    status, body, _ = await sandbox.call("POST", TICKETS, {**who}, **more)
+    return status, body
 
 
 @pytest.fixture
 async def running() -> AsyncIterator[Running]:
-    async with aiohttp.ClientSession() as session:
-        found = Running(session)
+    async with serving("kibo") as found:
         yield found
-        await found.stop()
 
 
 @pytest.fixture
@@ -100,7 +54,7 @@ def closed(schema: Any) -> Any:
 
 @pytest.mark.parametrize("who", [JANE, VIP], ids=["jane", "vip"])
 async def test_a_ticket_has_exactly_the_fields_of_the_schema(sandbox: Sandbox, who: dict[str, str]) -> None:
-    status, ticket = await sandbox.log_in(who)
+    status, ticket = await log_in(sandbox, who)
     assert status == 200
     Draft202012Validator(closed(PACK["schemas"]["AuthTicket"]), format_checker=FormatChecker()).validate(ticket)
     assert ticket["customerAccount"]["userName"] == who["username"]
@@ -109,7 +63,7 @@ async def test_a_ticket_has_exactly_the_fields_of_the_schema(sandbox: Sandbox, w
 
 
 async def test_the_vip_has_segments_notes_and_contacts(sandbox: Sandbox) -> None:
-    _, ticket = await sandbox.log_in(VIP)
+    _, ticket = await log_in(sandbox, VIP)
     account = ticket["customerAccount"]
     assert [segment["code"] for segment in account["segments"]] == ["VIP", "EARLY"]
     assert len(account["notes"]) == 2
@@ -117,7 +71,7 @@ async def test_the_vip_has_segments_notes_and_contacts(sandbox: Sandbox) -> None
 
 
 async def test_the_jwt_holds_against_the_published_keys_and_names_the_user(sandbox: Sandbox) -> None:
-    _, ticket = await sandbox.log_in(JANE, headers={"x-vol-tenant": "1", "x-vol-site": "2"})
+    _, ticket = await log_in(sandbox, JANE, headers={"x-vol-tenant": "1", "x-vol-site": "2"})
     _, keys, _ = await sandbox.call("GET", "/.well-known/jwks.json")
     key = jwt.PyJWKSet.from_dict(keys)[jwt.get_unverified_header(ticket["jwtAccessToken"])["kid"]]
     claims = jwt.decode(ticket["jwtAccessToken"], key.key, algorithms=["RS256"], issuer=sandbox.address)
@@ -128,7 +82,7 @@ async def test_the_jwt_holds_against_the_published_keys_and_names_the_user(sandb
 
 async def test_a_ticket_lives_as_long_as_was_asked_for_and_no_longer_than_allowed(sandbox: Sandbox) -> None:
     async def lives(minutes: int | None) -> tuple[float, float]:
-        _, ticket = await sandbox.log_in({**JANE, "authTicketTtlMinutes": minutes})
+        _, ticket = await log_in(sandbox, {**JANE, "authTicketTtlMinutes": minutes})
         claims = jwt.decode(ticket["jwtAccessToken"], options={"verify_signature": False})
         ends = dt.datetime.fromisoformat(ticket["accessTokenExpiration"])
         return (claims["exp"] - claims["iat"]) / 60, (ends - dt.datetime.now(dt.UTC)).total_seconds() / 60
@@ -141,7 +95,7 @@ async def test_a_ticket_lives_as_long_as_was_asked_for_and_no_longer_than_allowe
 
 @pytest.mark.parametrize("minutes", [0, -1, True, "30", 1.5])
 async def test_a_time_that_is_no_number_of_minutes_is_a_400(sandbox: Sandbox, minutes: object) -> None:
-    status, error = await sandbox.log_in({**JANE, "authTicketTtlMinutes": minutes})
+    status, error = await log_in(sandbox, {**JANE, "authTicketTtlMinutes": minutes})
     assert (status, error["errorCode"]) == (400, "VALIDATION_ERROR")
 
 
@@ -156,21 +110,21 @@ async def test_a_wrong_password_and_an_unknown_user_get_one_answer(sandbox: Sand
 async def test_five_wrong_passwords_lock_an_account_and_a_right_one_before_that_clears_them(sandbox: Sandbox) -> None:
     wrong = {**JANE, "password": "test-only-wrong"}
     for _ in range(4):
-        assert (await sandbox.log_in(wrong))[0] == 401
-    assert (await sandbox.log_in(JANE))[0] == 200
+        assert (await log_in(sandbox, wrong))[0] == 401
+    assert (await log_in(sandbox, JANE))[0] == 200
     for _ in range(5):
-        assert (await sandbox.log_in(wrong))[1]["errorCode"] == "INVALID_CREDENTIALS"
-    status, error = await sandbox.log_in(JANE)
+        assert (await log_in(sandbox, wrong))[1]["errorCode"] == "INVALID_CREDENTIALS"
+    status, error = await log_in(sandbox, JANE)
     assert (status, error["errorCode"]) == (401, "ACCOUNT_LOCKED")
 
 
 async def test_a_locked_account_is_told_only_to_who_knows_the_password(sandbox: Sandbox) -> None:
-    assert (await sandbox.log_in(LOCKED))[1]["errorCode"] == "ACCOUNT_LOCKED"
-    assert (await sandbox.log_in({**LOCKED, "password": "test-only-no"}))[1]["errorCode"] == "INVALID_CREDENTIALS"
+    assert (await log_in(sandbox, LOCKED))[1]["errorCode"] == "ACCOUNT_LOCKED"
+    assert (await log_in(sandbox, {**LOCKED, "password": "test-only-no"}))[1]["errorCode"] == "INVALID_CREDENTIALS"
 
 
 async def test_a_refresh_token_works_once_and_gives_the_next(sandbox: Sandbox) -> None:
-    _, ticket = await sandbox.log_in(JANE)
+    _, ticket = await log_in(sandbox, JANE)
     first = ticket["refreshToken"]
     status, second, _ = await sandbox.call("PUT", f"{TICKETS}/refresh", params={"refreshToken": first})
     assert status == 200
@@ -184,7 +138,7 @@ async def test_a_refresh_token_works_once_and_gives_the_next(sandbox: Sandbox) -
 
 @pytest.mark.parametrize(("account", "status"), [("7", 404), ("x", 400), ("\u0661", 400)])
 async def test_a_refresh_for_another_account_is_refused(sandbox: Sandbox, account: str, status: int) -> None:
-    _, ticket = await sandbox.log_in(JANE)
+    _, ticket = await log_in(sandbox, JANE)
     params = {"refreshToken": ticket["refreshToken"], "accountId": account}
     assert (await sandbox.call("PUT", f"{TICKETS}/refresh", params=params))[0] == status
 
@@ -199,7 +153,7 @@ async def test_anonymous_shoppers_are_different_ones_and_can_refresh(sandbox: Sa
 
 
 async def test_a_second_factor_gives_no_token_before_the_code(sandbox: Sandbox) -> None:
-    status, ticket = await sandbox.log_in(MARIA)
+    status, ticket = await log_in(sandbox, MARIA)
     assert status == 200
     assert ticket["requires2FA"] is True
     assert [ticket[name] for name in ("accessToken", "jwtAccessToken", "refreshToken")] == [None, None, None]
@@ -211,7 +165,7 @@ async def test_a_second_factor_gives_no_token_before_the_code(sandbox: Sandbox) 
 
 
 async def test_the_third_wrong_code_burns_it_and_a_new_one_can_be_asked_for(sandbox: Sandbox) -> None:
-    _, ticket = await sandbox.log_in(MARIA)
+    _, ticket = await log_in(sandbox, MARIA)
     code = await sandbox.code("maria@example.com")
     wrong = f"{(int(code) + 1) % 1_000_000:06d}"
     proof = {"userId": ticket["userId"], "otpCode": wrong}
@@ -225,7 +179,7 @@ async def test_the_third_wrong_code_burns_it_and_a_new_one_can_be_asked_for(sand
 
 
 async def test_no_code_of_a_second_factor_is_sent_before_the_password(sandbox: Sandbox) -> None:
-    _, ticket = await sandbox.log_in(JANE)
+    _, ticket = await log_in(sandbox, JANE)
     assert (await sandbox.call("POST", f"{TICKETS}/2fa/request", {"userId": ticket["userId"]}))[0] == 204
     assert (await sandbox.call("GET", "/sandbox/codes"))[1] == {}
 
@@ -233,7 +187,7 @@ async def test_no_code_of_a_second_factor_is_sent_before_the_password(sandbox: S
 async def test_a_one_time_code_is_a_login_of_its_own(sandbox: Sandbox) -> None:
     assert (await sandbox.call("POST", f"{TICKETS}/otp/request", {"email": "jane@example.com"}))[0] == 204
     code = await sandbox.code("jane@example.com")
-    _, jane = await sandbox.log_in(JANE)
+    _, jane = await log_in(sandbox, JANE)
     as_factor = {"userId": jane["userId"], "otpCode": code}
     assert (await sandbox.call("POST", f"{TICKETS}/2fa/auth", as_factor))[0] == 401
     status, ticket, _ = await sandbox.call(
@@ -254,7 +208,7 @@ async def test_the_codes_are_not_told_through_a_proxy(sandbox: Sandbox) -> None:
 
 
 async def test_a_cart_can_be_taken_over(sandbox: Sandbox) -> None:
-    _, jane = await sandbox.log_in(JANE)
+    _, jane = await log_in(sandbox, JANE)
     asked = {"cartId": "c1", "accountId": jane["customerAccount"]["id"]}
     status, ticket, _ = await sandbox.call("POST", f"{TICKETS}/impersonatecart", asked)
     assert (status, ticket["userId"]) == (200, jane["userId"])
@@ -263,11 +217,11 @@ async def test_a_cart_can_be_taken_over(sandbox: Sandbox) -> None:
 
 async def test_response_fields_limit_the_ticket_as_deep_as_they_say(sandbox: Sandbox) -> None:
     wanted = {"responseFields": "userId,customerAccount(id,segments(code))"}
-    _, ticket = await sandbox.log_in(VIP, params=wanted)
+    _, ticket = await log_in(sandbox, VIP, params=wanted)
     assert set(ticket) == {"userId", "customerAccount"}
     assert ticket["customerAccount"] == {"id": 1004, "segments": [{"code": "VIP"}, {"code": "EARLY"}]}
-    assert "accessToken" in (await sandbox.log_in(VIP, params={"responseFields": ""}))[1]
-    assert (await sandbox.log_in(VIP, params={"responseFields": "a("}))[0] == 400
+    assert "accessToken" in (await log_in(sandbox, VIP, params={"responseFields": ""}))[1]
+    assert (await log_in(sandbox, VIP, params={"responseFields": "a("}))[0] == 400
 
 
 @pytest.mark.parametrize(
@@ -293,7 +247,7 @@ async def test_a_malformed_login_is_a_400(sandbox: Sandbox, body: bytes) -> None
     ids=["none", "its own", "another tenant", "two tenants", "no number"],
 )
 async def test_a_wrong_tenant_or_site_is_a_400(sandbox: Sandbox, headers: list[tuple[str, str]], status: int) -> None:
-    assert (await sandbox.log_in(JANE, headers=headers))[0] == status
+    assert (await log_in(sandbox, JANE, headers=headers))[0] == status
 
 
 @pytest.mark.parametrize(
@@ -339,20 +293,20 @@ async def test_a_file_keeps_tickets_over_a_restart_which_unlocks_who_got_locked(
 ) -> None:
     data = str(tmp_path / "sandbox.db")
     first = await running.start(data)
-    _, ticket = await first.log_in(JANE)
+    _, ticket = await log_in(first, JANE)
     for _ in range(5):
-        await first.log_in({**VIP, "password": "test-only-wrong"})
-    assert (await first.log_in(VIP))[0] == 401
+        await log_in(first, {**VIP, "password": "test-only-wrong"})
+    assert (await log_in(first, VIP))[0] == 401
     await running.stop()
     second = await running.start(data)
     params = {"refreshToken": ticket["refreshToken"]}
     assert (await second.call("PUT", f"{TICKETS}/refresh", params=params))[0] == 200
-    assert (await second.log_in(VIP))[0] == 200
-    assert (await second.log_in(LOCKED))[1]["errorCode"] == "ACCOUNT_LOCKED"
+    assert (await log_in(second, VIP))[0] == 200
+    assert (await log_in(second, LOCKED))[1]["errorCode"] == "ACCOUNT_LOCKED"
 
 
 async def test_without_a_file_a_restart_forgets_everything(running: Running) -> None:
-    _, ticket = await (await running.start()).log_in(JANE)
+    _, ticket = await log_in(await running.start(), JANE)
     await running.stop()
     params = {"refreshToken": ticket["refreshToken"]}
     assert (await (await running.start()).call("PUT", f"{TICKETS}/refresh", params=params))[0] == 404
