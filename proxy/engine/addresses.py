@@ -61,6 +61,16 @@ class Pattern:
         return origin.host.endswith(f".{self.host}") if self.below else origin.host == self.host
 
 
+def is_loopback(origin: Origin) -> bool:
+    """Say whether a place is this machine by its own name, so that nothing in between can read along."""
+    if origin.host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(origin.host).is_loopback
+    except ValueError:
+        return False
+
+
 class Destinations:
     """The places that a redirect may lead to beside paths of the same host."""
 

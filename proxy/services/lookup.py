@@ -1,0 +1,182 @@
+"""The performer of Lookup: calls that share answers, remember them, and stop while a service is failing.
+
+What a call may be, and what its answer means, is the action's business; how it is made is outbound.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ssl
+from collections import OrderedDict
+from collections.abc import Callable
+
+from ..engine.effects import Answer, Breaker, Lookup
+from ..engine.errors import EffectFailed
+from .breaker import Circuit
+from .outbound import Outbound, Own, Target, finish, share
+
+LARGEST = 1 << 20
+# For a call that was given no time of its own; the rule's time ends its waiting earlier.
+LONGEST = 30.0
+# Calls under way at once, those included that nobody waits for any more.
+_PENDING = 1024
+_CIRCUITS = 1024
+# What a second asker would be told too; other answers may be gone a moment later.
+_LASTING = frozenset({*range(200, 300), 404, 410})
+_UNKEPT = frozenset({"no-store", "private"})
+
+
+class Lookups:
+    """Makes the calls of `lookup`. `base` is the upstream's own URL, `clock` gives seconds that never go back.
+
+    A URL that begins with `/` is a path of the upstream, called with its TLS settings and the Host `authority`.
+    """
+
+    def __init__(
+        self,
+        *,
+        base: str,
+        tls: ssl.SSLContext | None,
+        authority: str,
+        clock: Callable[[], float],
+        server_name: str | None = None,
+        trusts: ssl.SSLContext | None = None,
+        entries: int = 1024,
+        size: int = 16 << 20,
+    ) -> None:
+        self._clock = clock
+        self._outbound = Outbound(Own(base, authority, tls, server_name), trusts)
+        self._answers = _Answers(entries, size)
+        self._flights: dict[bytes, asyncio.Task[Answer | EffectFailed]] = {}
+        self._tasks: set[asyncio.Task[Answer | EffectFailed]] = set()
+        self._circuits: OrderedDict[tuple[str, str, Breaker], Circuit] = OrderedDict()
+
+    async def call(self, effect: Lookup) -> Answer:
+        """Perform a Lookup; every failure is EffectFailed.
+
+        One that is cancelled leaves its call to come to its end: the request is on its way, others may wait for the
+        answer, and the breaker learns from it.
+        """
+        key = None
+        task: asyncio.Task[Answer | EffectFailed] | None = None
+        if effect.cache > 0:
+            key = _key(effect)
+            known = self._answers.get(key, self._clock())
+            if known is not None:
+                return known
+            task = self._flights.get(key)
+        if task is None:
+            task = self._start(effect, key)
+        return await share(task)
+
+    async def close(self) -> None:
+        """End all calls and close all connections."""
+        await finish(self._tasks)
+        await self._outbound.close()
+
+    def _start(self, effect: Lookup, key: bytes | None) -> asyncio.Task[Answer | EffectFailed]:
+        target = self._outbound.target(effect.url)
+        if len(self._tasks) >= _PENDING:
+            raise EffectFailed(f"{target.name} is not called: {_PENDING} calls are under way")
+        circuit = self._circuit(effect, target)
+        token = circuit.begin(self._clock()) if circuit is not None else 0
+        if token is None:
+            raise EffectFailed(f"{target.name} is not called for a while: too many of the last calls failed")
+        task = asyncio.create_task(self._run(effect, target, key, circuit, token))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if key is not None:
+            self._flights[key] = task
+        return task
+
+    async def _run(
+        self, effect: Lookup, target: Target, key: bytes | None, circuit: Circuit | None, token: int
+    ) -> Answer | EffectFailed:
+        outcome: Answer | EffectFailed | None = None
+        try:
+            outcome = await self._outbound.send(
+                effect.method,
+                target,
+                headers=effect.headers,
+                body=effect.body,
+                within=effect.timeout or LONGEST,
+                limit=LARGEST,
+            )
+        except EffectFailed as error:
+            outcome = error
+        finally:
+            if key is not None:
+                del self._flights[key]
+            if circuit is not None:
+                if outcome is None:
+                    circuit.forget(token)
+                else:
+                    failed = isinstance(outcome, EffectFailed) or outcome.status >= 500
+                    circuit.end(token, self._clock(), failed=failed)
+        if key is not None and isinstance(outcome, Answer) and _may_be_kept(outcome):
+            self._answers.put(key, outcome, self._clock(), effect.cache)
+        return outcome
+
+    def _circuit(self, effect: Lookup, target: Target) -> Circuit | None:
+        if effect.breaker is None:
+            return None
+        key = (effect.method, f"{target.scheme}://{target.name}", effect.breaker)
+        circuit = self._circuits.get(key)
+        if circuit is None:
+            circuit = self._circuits[key] = Circuit(effect.breaker)
+            if len(self._circuits) > _CIRCUITS:
+                self._circuits.popitem(last=False)
+        self._circuits.move_to_end(key)
+        return circuit
+
+
+class _Answers:
+    """Answers for a time, the least recently used dropped first, bounded in count and bytes."""
+
+    def __init__(self, entries: int, size: int) -> None:
+        self._entries = entries
+        self._size = self._room = size
+        self._kept: OrderedDict[bytes, tuple[float, Answer, int]] = OrderedDict()
+
+    def get(self, key: bytes, now: float) -> Answer | None:
+        found = self._kept.get(key)
+        if found is None:
+            return None
+        if now >= found[0]:
+            self._drop(key)
+            return None
+        self._kept.move_to_end(key)
+        return found[1]
+
+    def put(self, key: bytes, answer: Answer, now: float, lifetime: float) -> None:
+        size = len(answer.body) + sum(len(name) + len(value) for name, value in answer.headers) + 256
+        if size > self._size:
+            return
+        if key in self._kept:
+            self._drop(key)
+        while self._kept and (len(self._kept) >= self._entries or size > self._room):
+            self._drop(next(iter(self._kept)))
+        self._kept[key] = (now + lifetime, answer, size)
+        self._room -= size
+
+    def _drop(self, key: bytes) -> None:
+        self._room += self._kept.pop(key)[2]
+
+
+def _key(effect: Lookup) -> bytes:
+    """Name what an answer belongs to: all of the call; hashed, as headers and bodies hold secrets."""
+    return hashlib.sha256(repr((effect.method, effect.url, effect.headers, effect.body)).encode()).digest()
+
+
+def _may_be_kept(answer: Answer) -> bool:
+    if answer.status not in _LASTING:
+        return False
+    for name, value in answer.headers:
+        if name == "set-cookie":
+            return False
+        if name == "cache-control":
+            words = {word.partition("=")[0].strip().lower() for word in value.split(",")}
+            if not words.isdisjoint(_UNKEPT):
+                return False
+    return True
