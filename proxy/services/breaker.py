@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from collections import deque
 
-from ..engine.effects import Breaker
+from ..engine.effects import Answer, Breaker
+from ..engine.errors import EffectFailed
+
+
+def has_failed(outcome: Answer | EffectFailed) -> bool:
+    """Say whether a call counts as failed: no answer, or one of 500 and above."""
+    return isinstance(outcome, EffectFailed) or outcome.status >= 500
 
 
 class Circuit:

@@ -6,14 +6,14 @@ What a call may be, and what its answer means, is the action's business; how it 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import ssl
 from collections import OrderedDict
 from collections.abc import Callable
 
 from ..engine.effects import Answer, Breaker, Lookup
 from ..engine.errors import EffectFailed
-from .breaker import Circuit
+from .answers import Answers, key_of
+from .breaker import Circuit, has_failed
 from .outbound import Outbound, Own, Target, finish, share
 
 LARGEST = 1 << 20
@@ -22,9 +22,6 @@ LONGEST = 30.0
 # Calls under way at once, those included that nobody waits for any more.
 _PENDING = 1024
 _CIRCUITS = 1024
-# What a second asker would be told too; other answers may be gone a moment later.
-_LASTING = frozenset({*range(200, 300), 404, 410})
-_UNKEPT = frozenset({"no-store", "private"})
 
 
 class Lookups:
@@ -47,7 +44,7 @@ class Lookups:
     ) -> None:
         self._clock = clock
         self._outbound = Outbound(Own(base, authority, tls, server_name), trusts)
-        self._answers = _Answers(entries, size)
+        self._answers = Answers(entries, size)
         self._flights: dict[bytes, asyncio.Task[Answer | EffectFailed]] = {}
         self._tasks: set[asyncio.Task[Answer | EffectFailed]] = set()
         self._circuits: OrderedDict[tuple[str, str, Breaker], Circuit] = OrderedDict()
@@ -61,7 +58,7 @@ class Lookups:
         key = None
         task: asyncio.Task[Answer | EffectFailed] | None = None
         if effect.cache > 0:
-            key = _key(effect)
+            key = key_of(effect)
             known = self._answers.get(key, self._clock())
             if known is not None:
                 return known
@@ -112,9 +109,8 @@ class Lookups:
                 if outcome is None:
                     circuit.forget(token)
                 else:
-                    failed = isinstance(outcome, EffectFailed) or outcome.status >= 500
-                    circuit.end(token, self._clock(), failed=failed)
-        if key is not None and isinstance(outcome, Answer) and _may_be_kept(outcome):
+                    circuit.end(token, self._clock(), failed=has_failed(outcome))
+        if key is not None and isinstance(outcome, Answer):
             self._answers.put(key, outcome, self._clock(), effect.cache)
         return outcome
 
@@ -129,54 +125,3 @@ class Lookups:
                 self._circuits.popitem(last=False)
         self._circuits.move_to_end(key)
         return circuit
-
-
-class _Answers:
-    """Answers for a time, the least recently used dropped first, bounded in count and bytes."""
-
-    def __init__(self, entries: int, size: int) -> None:
-        self._entries = entries
-        self._size = self._room = size
-        self._kept: OrderedDict[bytes, tuple[float, Answer, int]] = OrderedDict()
-
-    def get(self, key: bytes, now: float) -> Answer | None:
-        found = self._kept.get(key)
-        if found is None:
-            return None
-        if now >= found[0]:
-            self._drop(key)
-            return None
-        self._kept.move_to_end(key)
-        return found[1]
-
-    def put(self, key: bytes, answer: Answer, now: float, lifetime: float) -> None:
-        size = len(answer.body) + sum(len(name) + len(value) for name, value in answer.headers) + 256
-        if size > self._size:
-            return
-        if key in self._kept:
-            self._drop(key)
-        while self._kept and (len(self._kept) >= self._entries or size > self._room):
-            self._drop(next(iter(self._kept)))
-        self._kept[key] = (now + lifetime, answer, size)
-        self._room -= size
-
-    def _drop(self, key: bytes) -> None:
-        self._room += self._kept.pop(key)[2]
-
-
-def _key(effect: Lookup) -> bytes:
-    """Name what an answer belongs to: all of the call; hashed, as headers and bodies hold secrets."""
-    return hashlib.sha256(repr((effect.method, effect.url, effect.headers, effect.body)).encode()).digest()
-
-
-def _may_be_kept(answer: Answer) -> bool:
-    if answer.status not in _LASTING:
-        return False
-    for name, value in answer.headers:
-        if name == "set-cookie":
-            return False
-        if name == "cache-control":
-            words = {word.partition("=")[0].strip().lower() for word in value.split(",")}
-            if not words.isdisjoint(_UNKEPT):
-                return False
-    return True

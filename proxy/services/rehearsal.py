@@ -6,8 +6,11 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..engine.effects import (
+    Answer,
+    Breaker,
     Effect,
     FetchKeys,
     Lead,
@@ -24,6 +27,8 @@ from ..engine.effects import (
 )
 from ..engine.errors import EffectFailed
 from ..language.rehearsing import Outside, Performer, Waiting
+from .answers import Answers, key_of
+from .breaker import Circuit, has_failed
 from .store import Store, StoreError
 from .store.memory import MemoryStore
 
@@ -40,12 +45,13 @@ class _Rehearsal:
     def __init__(self, clock: Callable[[], float], outside: Outside) -> None:
         self._outside = outside
         self._store = MemoryStore(clock)
+        self._lookups = _Lookups(clock, outside)
         self._shares = _Shares(clock)
 
     def perform(self, effect: Effect) -> Any:
         match effect:
             case Lookup():
-                return self._outside.call(effect)
+                return self._lookups.call(effect)
             case FetchKeys():
                 return self._outside.keys(effect)
             case Share():
@@ -86,6 +92,40 @@ async def _ask(store: Store, effect: Effect) -> Any:
         case Settle(key, ticket, failed, most, per, block):
             return await store.settle(key, ticket, failed=failed, most=most, per=per, block=block)
     raise EffectFailed(f"a test cannot do this: {type(effect).__name__}")
+
+
+class _Lookups:
+    """Calls that the file answers, remembered and held back as the proxy does."""
+
+    def __init__(self, clock: Callable[[], float], outside: Outside) -> None:
+        self._clock = clock
+        self._outside = outside
+        self._answers = Answers()
+        self._circuits: dict[tuple[str, str, Breaker], Circuit] = {}
+
+    def call(self, effect: Lookup) -> Answer:
+        known = self._answers.get(key_of(effect), self._clock()) if effect.cache > 0 else None
+        if known is not None:
+            return known
+        answer = self._outside.call(effect) if effect.breaker is None else self._guarded(effect, effect.breaker)
+        if effect.cache > 0:
+            self._answers.put(key_of(effect), answer, self._clock(), effect.cache)
+        return answer
+
+    def _guarded(self, effect: Lookup, breaker: Breaker) -> Answer:
+        parts = urlsplit(effect.url)
+        name = f"{parts.scheme}://{parts.netloc}"
+        circuit = self._circuits.setdefault((effect.method, name, breaker), Circuit(breaker))
+        token = circuit.begin(self._clock())
+        if token is None:
+            raise EffectFailed(f"{parts.netloc} is not called for a while: too many of the last calls failed")
+        try:
+            answer = self._outside.call(effect)
+        except EffectFailed as error:
+            circuit.end(token, self._clock(), failed=has_failed(error))
+            raise
+        circuit.end(token, self._clock(), failed=has_failed(answer))
+        return answer
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ import msgspec
 
 from proxy.engine.effects import (
     Answer,
+    Breaker,
     Effect,
     FetchKeys,
     Lead,
@@ -81,6 +82,16 @@ def call(url: str = CRM, method: str = "GET", body: bytes | None = None) -> Act:
         headers = (("x-a", "1"), ("content-type", "application/json")) if body is not None else (("x-a", "1"),)
         found: Answer = yield Lookup(method, url, headers, body)
         return answer({"status": found.status, "headers": dict(found.headers), "body": found.body.decode()})
+
+    return act
+
+
+def ask_status(lookup: Lookup) -> Act:
+    """Make a step that answers with the status of a lookup."""
+
+    def act(_: Exchange) -> Generator[Effect, Any, Response | None]:
+        found: Answer = yield lookup
+        return answer({"status": found.status})
 
     return act
 
@@ -160,6 +171,28 @@ def test_what_a_call_carried_can_be_kept() -> None:
     exchanges = [{**ROOT, "keep": keep}, {**second, "lookups": [{"url": "${to}"}]}]
     case = {"lookups": [{"url": CRM}], "exchanges": exchanges}
     assert play(case, before=call(method="POST", body=b'{"code":"123456"}')).findings == ()
+
+
+def test_an_answer_that_a_rule_caches_is_not_asked_for_again_until_its_time_is_over() -> None:
+    step = ask_status(Lookup("GET", CRM, cache=60.0))
+    called: dict[str, Any] = {"expect": {"lookups": [{"url": CRM}]}}
+    kept: dict[str, Any] = {"expect": {"lookups": []}}
+    exchanges = [{**ROOT, **called}, {**ROOT, **kept, "wait": "59s"}, {**ROOT, **called, "wait": "1s"}]
+    assert play({"lookups": [{"url": CRM}], "exchanges": exchanges}, before=step).findings == ()
+    failed = {"lookups": [{"url": CRM, "status": 500}], "exchanges": [{**ROOT, **called, "repeat": 2}]}
+    assert play(failed, before=step).findings == ()
+
+
+def test_a_service_that_failed_too_often_is_not_called_for_a_while() -> None:
+    step = ask_status(Lookup("GET", CRM, breaker=Breaker(window=4, failures=1, open=60.0)))
+    called, held = {"expect": {"lookups": [{"url": CRM}]}}, {"expect": {"lookups": [], "response": {"status": 503}}}
+    exchanges = [
+        {**ROOT, **called, "lookups": [{"url": CRM, "status": 500}]},
+        {**ROOT, **called, "lookups": [{"url": CRM, "fails": "down"}]},
+        {**ROOT, **held, "repeat": 2},
+        {**ROOT, **called, "wait": "60s", "lookups": [{"url": CRM}]},
+    ]
+    assert play({"exchanges": exchanges}, before=step).findings == ()
 
 
 def test_a_key_set_has_the_public_keys_of_the_secrets_it_names() -> None:
