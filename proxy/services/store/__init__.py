@@ -43,7 +43,7 @@ class Store(Protocol):
         """
 
     async def settle(self, key: str, ticket: str, *, failed: bool, most: int, per: float, block: float | None) -> None:
-        """End a reservation (see effects.Settle); a failure counts even when its lease is over."""
+        """End a reservation (see effects.Settle); a failure counts even when its lease is over, and only once."""
 
     async def close(self) -> None:
         """Let go of connections and files."""

@@ -9,10 +9,13 @@ BUSY = 1.0
 
 
 class Window(msgspec.Struct, array_like=True):
-    """Counted tries, open reservations and a block; each time is when it is over, in seconds of the store's clock."""
+    """Counted tries and open reservations by ticket, and a block.
+
+    Each time is when it is over, in seconds of the store's clock.
+    """
 
     blocked: float = 0.0
-    counted: list[float] = msgspec.field(default_factory=list)
+    counted: dict[str, float] = msgspec.field(default_factory=dict)
     open: dict[str, float] = msgspec.field(default_factory=dict)
 
     def reserve(
@@ -28,10 +31,10 @@ class Window(msgspec.Struct, array_like=True):
             self.open[ticket] = now + lease
             return 0.0
         if len(self.counted) < most:
-            self.counted.append(now + per)
+            self.counted[ticket] = now + per
             return 0.0
         if block is None:
-            return sorted(self.counted)[-most] - now
+            return sorted(self.counted.values())[-most] - now
         self._block(now + block)
         return block
 
@@ -40,18 +43,18 @@ class Window(msgspec.Struct, array_like=True):
         self._forget(now)
         self.open.pop(ticket, None)
         if failed:
-            self.counted.append(now + per)
+            self.counted[ticket] = now + per
             if len(self.counted) >= most:
                 self._block(now + (per if block is None else block))
 
     def end(self) -> float:
         """Give when nothing of it is left."""
-        return max(self.blocked, *self.counted, *self.open.values(), 0.0)
+        return max(self.blocked, *self.counted.values(), *self.open.values(), 0.0)
 
     def _block(self, until: float) -> None:
         self.blocked = until
         self.counted.clear()
 
     def _forget(self, now: float) -> None:
-        self.counted = [end for end in self.counted if end > now]
+        self.counted = {ticket: end for ticket, end in self.counted.items() if end > now}
         self.open = {ticket: end for ticket, end in self.open.items() if end > now}

@@ -205,6 +205,15 @@ async def test_a_failure_counts_even_when_it_comes_after_its_lease(kept: Kept) -
     assert (await store.reserve("k", most=1, per=LONG, block=30.0, lease=LONG)).retry_after > 1.0
 
 
+async def test_a_failure_told_twice_counts_once(kept: Kept) -> None:
+    store = kept.store
+    ticket = (await store.reserve("k", most=2, per=LONG, block=None, lease=LONG)).ticket or ""
+    for _ in range(2):
+        await store.settle("k", ticket, failed=True, most=2, per=LONG, block=None)
+    assert (await store.reserve("k", most=2, per=LONG, block=None, lease=LONG)).ticket is not None
+    assert (await store.reserve("k", most=2, per=LONG, block=None, lease=LONG)).retry_after == 1.0
+
+
 async def test_a_counted_try_over_the_limit_blocks_where_a_block_is_given(kept: Kept) -> None:
     store = kept.store
     assert (await store.reserve("k", most=1, per=SHORT, block=LONG, lease=None)).ticket is not None
