@@ -121,7 +121,7 @@ class Proxy:
         return "".join(self.raw) + self.out.rest()
 
 
-def command(*words: str | Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+def command(*words: str | Path, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> subprocess.Popen[str]:
     """Start the command line."""
     return subprocess.Popen(
         [sys.executable, "-m", "proxy", *map(str, words)],
@@ -129,22 +129,22 @@ def command(*words: str | Path, env: Mapping[str, str] | None = None) -> subproc
         stderr=subprocess.PIPE,
         text=True,
         bufsize=1,
-        cwd=ROOT,
+        cwd=cwd,
         env={**os.environ, "NO_COLOR": "1", **(env or {})},
     )
 
 
-def run_command(*words: str | Path, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+def run_command(*words: str | Path, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> tuple[int, str, str]:
     """Run the command line to its end; gives the exit code and what it wrote."""
-    with command(*words, env=env) as process:
+    with command(*words, env=env, cwd=cwd) as process:
         out, err = process.communicate(timeout=60)
         return process.returncode, out, err
 
 
 @contextmanager
-def running(*words: str | Path, env: Mapping[str, str] | None = None) -> Iterator[Proxy]:
+def running(*words: str | Path, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> Iterator[Proxy]:
     """Start a proxy on a free port and wait until it is ready."""
-    with command("run", "--listen", "127.0.0.1:0", *words, env=env) as process:
+    with command("run", "--listen", "127.0.0.1:0", *words, env=env, cwd=cwd) as process:
         try:
             proxy = Proxy(process, Lines(process.stdout), Lines(process.stderr))
             while not proxy.address or not proxy.greeting[-1].startswith("  rules"):
