@@ -5,14 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DELETE_ON_ERROR:
-.PHONY: help run test check unit kibo-client docs clean
+.PHONY: help run test check unit clients docs clean
 
 help:
 	@echo 'make run    start the sandbox shop with Vestibule and the Kibo example rules in front of it'
 	@echo 'make test   every check and every test'
 	@echo 'make check  formatting, lint, types and the example rules'
 	@echo 'make unit   the tests alone'
-	@echo 'make kibo-client  the login through Kibo’s own client (needs node and npm)'
+	@echo 'make clients  logins through the vendors’ own clients (needs node and npm)'
 	@echo 'make docs   write the generated pages again'
 	@echo 'make clean  remove what was built'
 
@@ -38,9 +38,10 @@ check: $(STAMP)
 unit: $(STAMP)
 	$(BIN)/pytest --numprocesses auto --dist loadgroup
 
-kibo-client: $(STAMP)
+clients: $(STAMP)
 	npm install --prefix tests/kibo --no-audit --no-fund --no-package-lock
-	$(BIN)/pytest tests/kibo
+	npm install --prefix tests/sfcc --no-audit --no-fund --no-package-lock
+	$(BIN)/pytest tests/kibo tests/sfcc
 
 docs: $(STAMP)
 	$(BIN)/vestibule schema > rules/schema.json.new

@@ -57,11 +57,12 @@ class Lines:
 
 @dataclass(slots=True)
 class Answer:
-    """An answer as it came."""
+    """An answer as it came; `cookies` are its Set-Cookie lines, which `headers` has the last of."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    cookies: list[str] = field(default_factory=list)
 
     @property
     def json(self) -> Any:
@@ -107,7 +108,8 @@ class Proxy:
             given = {**({"Content-Type": "application/json"} if data else {}), **(headers or {})}
             connection.request(method, path, data, given)
             response = connection.getresponse()
-            return Answer(response.status, dict(response.getheaders()), response.read())
+            cookies = response.headers.get_all("Set-Cookie") or []
+            return Answer(response.status, dict(response.getheaders()), response.read(), cookies)
         finally:
             connection.close()
 

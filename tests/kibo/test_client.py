@@ -71,7 +71,7 @@ def test_a_second_factor_is_told_to_a_program(proxy: Proxy) -> None:
 
 @pytest.mark.skipif(
     shutil.which("node") is None or not MODULE.is_dir(),
-    reason="Kibo's own client needs node and `npm install` in tests/kibo (make kibo-client does both steps)",
+    reason="Kibo's own client needs node and `npm install` in tests/kibo (make clients does both steps)",
 )
 def test_kibos_own_client(proxy: Proxy) -> None:
     done = subprocess.run(
