@@ -20,6 +20,7 @@ from .upstream import Pool
 
 if TYPE_CHECKING:
     from .downstream import Connection
+    from .passage import Passage
 
 
 Record = Callable[[Exchange | None, Facts], None]
@@ -70,6 +71,8 @@ class Gateway:
         self.authority = upstream.authority.encode()
         self.via = f"1.1 {self.trust.pseudonym}".encode()
         self.connections: set[Connection] = set()
+        # Exchanges whose client is gone, and which owe something to others.
+        self.alone: set[Passage] = set()
         self.draining = False
 
     def connect(self) -> Connection:
@@ -80,8 +83,8 @@ class Gateway:
 
     @property
     def busy(self) -> int:
-        """Count the connections that have an exchange or a part of one under way."""
-        return sum(not connection.idle for connection in self.connections)
+        """Count the connections that have an exchange or a part of one under way, and the exchanges without one."""
+        return sum(not connection.idle for connection in self.connections) + len(self.alone)
 
     def drain(self) -> None:
         """Take no more: idle connections are closed, every answer from now on closes its own."""
@@ -94,6 +97,8 @@ class Gateway:
         self.draining = True
         for connection in list(self.connections):
             connection.cut("the proxy stopped before the exchange was over")
+        for passage in list(self.alone):
+            passage.cut("the proxy stopped before the exchange was over")
         self.pool.abort()
         self.wheel.close()
 

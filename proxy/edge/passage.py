@@ -10,7 +10,8 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from ..engine import run
+from ..engine import returns, run
+from ..engine.effects import Publish, Reserve, Settle, Share
 from ..engine.errors import EffectFailed, Unreadable
 from ..engine.exchange import Exchange
 from ..engine.message import Headers, Request, Response
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from .downstream import Connection
 
 _HELD = 65_536
-_RESERVED = "/.vestibule"
+# Effects whose end must be known, whether the client is there or not.
+_KEPT_UP = (Reserve, Settle, Share, Publish)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BODYLESS = frozenset({204, 304})
 _WITHOUT_LENGTH = frozenset({101, 204})
@@ -36,9 +38,10 @@ class Passage:
     """The state of one exchange between a client's connection and the upstream's."""
 
     __slots__ = (
-        "_answer", "_asking", "_chunked", "_collecting", "_connection", "_discarding", "_gateway", "_head", "_out",
-        "_parts", "_replied", "_request", "_size", "_sized", "_started", "_streams", "_task", "_tunnel", "_up",
-        "_up_ended", "_up_started", "_waits", "body_done", "exchange", "facts", "finished", "keep",
+        "_alone", "_answer", "_asking", "_chunked", "_collecting", "_connection", "_discarding", "_gateway", "_head",
+        "_kept_up", "_most", "_out", "_parts", "_replied", "_request", "_returns", "_size", "_sized", "_started",
+        "_streams", "_task", "_tunnel", "_up", "_up_ended", "_up_started", "_waits", "body_done", "exchange", "facts",
+        "finished", "keep",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, head: RequestHead) -> None:
@@ -62,6 +65,11 @@ class Passage:
         self._chunked = False
         self._sized = 0
         self._replied = False
+        self._alone = False  # the client is gone, and what the exchange owes is met without it
+        self._kept_up = False  # the effect that runs is one whose end must be known
+        self._returns = returns.is_reserved(head.path)
+        limit = gateway.limits.body
+        self._most = min(limit, returns.LONGEST) if self._returns else limit
         self._answer: Response | None = None
         self._request = b""
         self._out: list[bytes] = []
@@ -90,6 +98,10 @@ class Passage:
         """Choose the rules and go on as far as the bytes at hand allow."""
         head = self._head
         exchange = self.exchange
+        if self._returns:
+            if not self._collects(head):
+                self._begin()
+            return
         try:
             exchange.ruleset.choose(exchange)
         except Unreadable as error:
@@ -98,23 +110,31 @@ class Passage:
         except Exception as error:
             self.refuse(500, f"the rules could not be chosen: {type(error).__name__}")
             return
-        if head.path.startswith(_RESERVED) and (head.path[len(_RESERVED) :][:1] in ("", "/")):
-            self.refuse(404, "the path is reserved")
-            return
-        if run.needs_request(exchange) and head.declared:
-            limit = self._gateway.limits.body
-            if (head.length or 0) > limit or self._size > limit:
-                self.refuse(413, "the body is over the limit")
-                return
-            self._collecting = True
-            if self.body_done:
-                self._collected()
-            else:
-                self._connection.resume()
-                self._connection.timer.set(self._gateway.deadlines.body)
-                self._ask_for_body()
-            return
-        self._settle(run.before(exchange), Passage._forward)
+        if not run.needs_request(exchange) or not self._collects(head):
+            self._begin()
+
+    def _begin(self) -> None:
+        """Run the rules on the request, or take up the exchange that it comes back to."""
+        if self._returns:
+            self._settle(returns.resume(self.exchange), Passage._reply)
+        else:
+            self._settle(run.before(self.exchange), Passage._forward)
+
+    def _collects(self, head: RequestHead) -> bool:
+        """Collect the request's body, which is read before anything is done; False when there is none."""
+        if not head.declared:
+            return False
+        if (head.length or 0) > self._most or self._size > self._most:
+            self.refuse(413, "the body is over the limit")
+            return True
+        self._collecting = True
+        if self.body_done:
+            self._collected()
+        else:
+            self._connection.resume()
+            self._connection.timer.set(self._gateway.deadlines.body)
+            self._ask_for_body()
+        return True
 
     def client_data(self, data: bytes) -> None:
         """Take bytes of the request's body."""
@@ -133,7 +153,7 @@ class Passage:
         self._size += size
         self._parts.append(data)
         if self._collecting:
-            if self._size > self._gateway.limits.body:
+            if self._size > self._most:
                 self.refuse(413, "the body is over the limit")
         elif self._size > _HELD:
             self._connection.pause()
@@ -150,11 +170,17 @@ class Passage:
             self._collected()
 
     def client_gone(self) -> None:
-        """Give up: the client hung up."""
+        """Give up: the client hung up. What the exchange owes to others is met all the same."""
         if self.finished:
             return
         self.facts.hung_up = True
         if self._tunnel is not None:
+            return
+        if (self._kept_up or self.exchange.obligations is not None) and not self._replied:
+            self._alone = True
+            self._gateway.alone.add(self)
+            if not self.body_done and self.exchange.request.content is None:
+                self.refuse(400, "the client hung up within its request")
             return
         self._drop_upstream()
         self._finish()
@@ -204,11 +230,15 @@ class Passage:
         parts, self._parts = self._parts, []
         self._size = 0
         self.exchange.request.content = parts[0] if len(parts) == 1 else b"".join(parts)
-        self._settle(run.before(self.exchange), Passage._forward)
+        self._begin()
 
     def _forward(self, answer: Response | None) -> None:
         if answer is not None:
             self._reply(answer)
+            return
+        owed = self.exchange.obligations
+        if self._alone and (owed is None or owed.lead is None):
+            self.refuse(400, "the client hung up")
             return
         head = self._head
         content = self.exchange.request.content
@@ -252,6 +282,7 @@ class Passage:
             begun = perf_counter()
             failure: EffectFailed | None = None
             value = None
+            self._kept_up = isinstance(pending.effect, _KEPT_UP)
             try:
                 async with asyncio.timeout(pending.budget):
                     value = await self._gateway.perform(pending.effect, self.exchange)
@@ -267,6 +298,7 @@ class Passage:
                 break
             pending = result
         self._task = None
+        self._kept_up = False
         if self.finished:
             return
         try:
@@ -422,6 +454,11 @@ class Passage:
         if response is None or self.finished:
             return
         self._replied = True
+        if self._alone:
+            self._leave_upstream()
+            self.facts.status = response.status
+            self._finish()
+            return
         upstreams = response.origin == "upstream" and response.content is None
         streams = upstreams and (self._up is not None or self._up_ended) and (self._chunked or self._sized > 0)
         if response.status == 101:
@@ -540,6 +577,7 @@ class Passage:
         if self.finished:
             return
         self.finished = True
+        self._gateway.alone.discard(self)
         self.facts.total = (perf_counter() - self._started) * 1000
         self._gateway.record(self.exchange, self.facts)
 

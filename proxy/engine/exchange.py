@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from .errors import EvaluationError
 
 if TYPE_CHECKING:
-    from .message import Headers, Request, Response
+    from .message import Headers, Line, Request, Response
+    from .obligations import Obligations
     from .ruleset import Chosen, Operation, Rule, Ruleset
+    from .suspension import Suspended
 
 
 @dataclass(slots=True)
@@ -42,6 +44,22 @@ class Note:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """An edit of `response_headers`: what it writes is known, it is laid on each answer as it comes into being.
+
+    `name` is that of the edit among its rule's, so that it can be found again after a suspension.
+    """
+
+    rule: str
+    name: str
+    values: tuple[bytes, ...]
+    apply: Callable[[Headers, tuple[bytes, ...]], None]
+
+    def lay(self, headers: Headers) -> None:
+        self.apply(headers, self.values)
+
+
 class Exchange:
     """One request on its way through the rules.
 
@@ -50,9 +68,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "_now", "chosen", "clock", "correlation", "deferred", "dialect", "ended", "entropy", "notes",
-        "operation", "params", "phase", "ran", "request", "response", "rule", "ruleset", "shadowed", "state", "status",
-        "variables", "verdict",
+        "_now", "chosen", "clock", "continues", "correlation", "deferred", "dialect", "ended", "entropy",
+        "notes", "obligations", "operation", "params", "phase", "proved", "ran", "received", "request", "response",
+        "rule", "ruleset", "shadowed", "state", "status", "suspended", "variables", "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +83,8 @@ class Exchange:
     ) -> None:
         self.ruleset = ruleset
         self.request = request
+        # The method and the header lines that the client sent who is answered, whatever rules make of them.
+        self.received: tuple[str, tuple[Line, ...]] = request.method, tuple(request.headers.lines)
         self.clock = clock
         self.entropy = entropy
         self.response: Response | None = None
@@ -77,8 +97,14 @@ class Exchange:
         self.variables: dict[str, Any] = {}
         # Those that a rule in shadow set for itself, by rule.
         self.shadowed: dict[str, dict[str, Any]] = {}
-        # Edits of `response_headers`, laid on each answer as it comes into being.
-        self.deferred: list[Callable[[Headers], None]] = []
+        self.deferred: list[Deferred] = []
+        # What must be done when its answer comes, whoever gives it; None while there is nothing.
+        self.obligations: Obligations | None = None
+        # Who was suspended, while somebody who came back is being asked who he is; then the id of that exchange.
+        self.suspended: Suspended | None = None
+        self.continues: str | None = None
+        # The second factors that were proved in this exchange.
+        self.proved: tuple[str, ...] = ()
         self.phase: str = "before"
         self.rule: Rule | None = None
         # The status of the answer as it arrived, before any edit.
@@ -99,6 +125,16 @@ class Exchange:
         if now is None:
             now = self._now = self.clock()
         return now
+
+    @property
+    def navigates(self) -> bool:
+        """Say whether a browser navigates: `Sec-Fetch-Mode: navigate`, else an Accept that names text/html."""
+        sent = {key: value for key, _, value in self.received[1] if key in (b"sec-fetch-mode", b"accept")}
+        mode = sent.get(b"sec-fetch-mode")
+        if mode is not None:
+            return mode.strip().lower() == b"navigate"
+        accepted = sent.get(b"accept", b"").split(b",")
+        return any(part.partition(b";")[0].strip().lower() == b"text/html" for part in accepted)
 
     def enter(self, phase: str) -> None:
         """Begin a phase: a new reading of the clock, no end reached."""

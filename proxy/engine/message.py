@@ -134,6 +134,11 @@ class Message:
             self.headers.discard(STALE.__contains__)
             self._document = None
 
+    def replace(self, content: bytes) -> None:
+        """Put another body in the place of the one that is there, edits and all."""
+        self.content = content
+        self._document = None
+
     def _copy_body(self, twin: Message) -> None:
         twin._document = self._document.copy() if self._document is not None else None
 
@@ -141,13 +146,10 @@ class Message:
 class Request(Message):
     """A request as it stands: `path` is canonical (target.py), `query` is None where there was no question mark.
 
-    `ip` is the client's address after the trusted proxies, `ips` the chain that led to it. `received` is the method
-    and the header lines that the client sent, whatever rules make of them.
+    `ip` is the client's address after the trusted proxies, `ips` the chain that led to it.
     """
 
-    __slots__ = (
-        "_cookies", "_parameters", "host", "ip", "ips", "method", "path", "query", "received", "scheme", "version",
-    )  # fmt: skip
+    __slots__ = ("_cookies", "_parameters", "host", "ip", "ips", "method", "path", "query", "scheme", "version")
     side = "request"
 
     def __init__(
@@ -167,7 +169,6 @@ class Request(Message):
     ) -> None:
         super().__init__(headers, content, limits)
         self.method = method
-        self.received: tuple[str, tuple[Line, ...]] = method, tuple(headers.lines)
         self.path = path
         self.query = query
         self.scheme = scheme
@@ -219,7 +220,6 @@ class Request(Message):
             self.method, self.path, self.query, self.headers.copy(), self.content, limits=self.limits,
             scheme=self.scheme, host=self.host, ip=self.ip, ips=self.ips, version=self.version,
         )  # fmt: skip
-        twin.received = self.received
         self._copy_body(twin)
         return twin
 

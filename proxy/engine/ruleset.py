@@ -16,7 +16,8 @@ from urllib.parse import unquote
 from .effects import Effect
 from .errors import Side, Unreadable
 from .exchange import Exchange
-from .message import Request, Response
+from .message import Headers, Request, Response
+from .suspension import Codec, PlainCodec, Suspend
 
 
 class Flow(Enum):
@@ -25,7 +26,7 @@ class Flow(Enum):
     END = "end"
 
 
-Outcome = Response | Flow | None
+Outcome = Response | Flow | Suspend | None
 Running = Generator[Effect, Any, Outcome]
 Run = Callable[[Exchange], "Outcome | Running"]
 
@@ -40,6 +41,8 @@ class Step:
     when: Callable[[Exchange], Any] | None = None
     side: Side | None = None
     position: str = ""
+    # What a challenge can ask for, by name: for the one who comes back to prove it.
+    factors: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,10 @@ class Rule:
     needs_response: bool = False
     # The fields of the response body that its `after` steps read, as paths; None stands for the whole body.
     response_fields: frozenset[tuple[str, ...]] | None = frozenset()
+    # What it was compiled from, as a digest: an exchange that it suspended is taken up by the same rule or by none.
+    revision: str = ""
+    # The edits of its `response_headers`, by name.
+    deferrals: Mapping[str, Callable[[Headers, tuple[bytes, ...]], None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +203,10 @@ class Ruleset:
         configuration: Mapping[str, Any] | None = None,
         redact: Redaction | None = None,
         revision: str = "",
+        codec: Codec | None = None,
     ) -> None:
         self.rules = tuple(rules)
+        self.named = {rule.name: rule for rule in self.rules}
         self.operations = tuple(operations)
         self.dialect = dialect
         # Context values that some rule names: each raises Unreadable for a request that has it malformed or twice.
@@ -205,6 +214,7 @@ class Ruleset:
         self.configuration = configuration or {}
         self.redact = redact or Redaction()
         self.revision = revision
+        self.codec: Codec = codec or PlainCodec()
         self._operations = PathIndex((operation, operation.path) for operation in self.operations)
         self._rules = PathIndex((rule, path) for rule in self.rules for path in rule.paths)
         self._routes: dict[tuple[str, str], Route] = {}

@@ -2,8 +2,9 @@
 
 This is the only place that knows about order, `when`, `on_error`, shadow and whose answer it is. A shell calls, in
 this order: `begin`, `before`, then (unless that gave an answer) `after` with the upstream's answer, or at any point
-`refuse` with an answer of the proxy's own. Each of the last three may return a Pending: the shell performs its effect
-and calls `resume` or `fail`, which return what the first call would have.
+`refuse` with an answer of the proxy's own; instead of `before`, for somebody who comes back, `returns.resume`. Each of
+them may return a Pending: the shell performs its effect and calls `resume` or `fail`, which return what the first call
+would have.
 """
 
 from __future__ import annotations
@@ -14,35 +15,93 @@ import re
 from collections.abc import Callable, Generator
 from typing import Any
 
-from . import dialects, widening
-from .effects import Effect
+from . import dialects, obligations, results, widening
+from .effects import Effect, StoreIncrement, StoreSet, StoreTake
 from .errors import ABSORBED, EffectFailed, EvaluationError, Side, Unreadable
 from .exchange import Exchange, Note, Verdict
 from .message import Request, Response
 from .ruleset import Chosen, Flow, Outcome, Rule, Ruleset, Step
+from .suspension import NotResumable, Suspend, freeze, key_of
 
 _well_formed = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{7,127}").fullmatch
 
 Result = Response | None
 
+# How long what an exchange owes may take, in seconds.
+_PATIENCE = 5.0
+# A return with a wrong token leaves the state for the right one, so often.
+_WRONG_RETURNS = 10
+
 
 class Pending:
     """A phase that waits for an effect. `budget` is what is left of the rule's time, in seconds."""
 
-    __slots__ = ("_phase", "budget", "effect")
+    __slots__ = ("_waiting", "budget", "effect")
 
-    def __init__(self, phase: _Phase, effect: Effect, budget: float) -> None:
-        self._phase = phase
+    def __init__(self, waiting: Phase | Errand, effect: Effect, budget: float) -> None:
+        self._waiting = waiting
         self.effect = effect
         self.budget = budget
 
     def resume(self, result: Any, spent: float) -> Result | Pending:
         """Go on with the effect's result; `spent` is how long it took, in seconds."""
-        return self._phase.resume(result, None, spent)
+        return self._waiting.resume(result, None, spent)
 
     def fail(self, error: EffectFailed, spent: float) -> Result | Pending:
         """Go on with an effect that failed or was late."""
-        return self._phase.resume(None, error, spent)
+        return self._waiting.resume(None, error, spent)
+
+
+class Errand:
+    """Effects that an exchange needs outside the steps of a rule; its generator returns what comes of them."""
+
+    __slots__ = ("_budget", "_exchange", "_generator", "_rule", "_step")
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        generator: Generator[Effect, Any, Result | Pending],
+        *,
+        budget: float = _PATIENCE,
+        rule: Rule | None = None,
+        step: str | None = None,
+    ) -> None:
+        self._exchange = exchange
+        self._generator = generator
+        self._budget = budget
+        self._rule = rule
+        self._step = step
+
+    def go(self) -> Result | Pending:
+        """Run on until an answer, an effect, or the end."""
+        return self._advance(lambda: next(self._generator))
+
+    def resume(self, result: Any, error: EffectFailed | None, spent: float) -> Result | Pending:
+        self._budget -= spent
+        generator = self._generator
+        return self._advance(lambda: generator.send(result) if error is None else generator.throw(error))
+
+    def _advance(self, move: Callable[[], Effect]) -> Result | Pending:
+        exchange = self._exchange
+        while True:
+            try:
+                effect = move()
+            except StopIteration as stop:
+                found: Result | Pending = stop.value
+                return found
+            except NotResumable as error:
+                return _turn_away(exchange, error.cause)
+            except Exception as error:
+                status, cause = classify(error, None)
+                rule = self._rule.name if self._rule is not None else None
+                exchange.verdict = Verdict(by="proxy", rule=rule, step=self._step, cause=cause)
+                return _arrive(exchange, _error(exchange, status), last=True)
+            if self._budget > 0:
+                return Pending(self, effect, self._budget)
+            move = self._late
+
+    def _late(self) -> Effect:
+        return self._generator.throw(EffectFailed("the rule's time is used up", late=True))
 
 
 def begin(
@@ -71,7 +130,8 @@ def needs_request(exchange: Exchange) -> bool:
 
 def needs_response(exchange: Exchange, status: int) -> bool:
     """Say whether a rule reads the body of an upstream answer with this status, so that it must be collected."""
-    return any(
+    owed = exchange.obligations
+    return (owed is not None and owed.needs_response) or any(
         rule.needs_response and _fits(rule, "upstream", status) for rule in (chosen.rule for chosen in exchange.chosen)
     )
 
@@ -85,7 +145,7 @@ def before(exchange: Exchange) -> Result | Pending:
         if faulty is not None:
             return faulty
         rules = exchange.chosen
-    return _Phase(exchange, rules, last=False).go()
+    return Phase(exchange, rules, last=False).go()
 
 
 def after(exchange: Exchange, response: Response) -> Result | Pending:
@@ -123,10 +183,60 @@ def _arrive(exchange: Exchange, response: Response, *, last: bool) -> Result | P
     exchange.response = response
     exchange.status = status = response.status
     exchange.enter("after")
+    owed = exchange.obligations
+    if owed is not None and owed.pending:
+        return Errand(exchange, _meet(exchange, response, last=last)).go()
     for edit in exchange.deferred:
-        edit(response.headers)
+        edit.lay(response.headers)
     rules = tuple(chosen for chosen in exchange.chosen if _fits(chosen.rule, response.origin, status))
-    return _Phase(exchange, rules, last=last).go()
+    return Phase(exchange, rules, last=last).go()
+
+
+def _meet(exchange: Exchange, response: Response, *, last: bool) -> Generator[Effect, Any, Result | Pending]:
+    """Meet what the exchange owes, then let the answer arrive; a limit that cannot tell is an error of its rule."""
+    wrong = yield from obligations.meet(exchange, response)
+    if wrong is not None:
+        one, error = wrong
+        status, cause = classify(error, "response")
+        if one.rule.skip_errors:
+            exchange.notes.append(Note("skipped", one.rule.name, "warning", f"{one.step}: {cause}"))
+        else:
+            exchange.verdict = Verdict(by="proxy", rule=one.rule.name, step=one.step, action="limit", cause=cause)
+            return _arrive(exchange, _error(exchange, status), last=True)
+    return _arrive(exchange, response, last=last)
+
+
+def _share(exchange: Exchange) -> Generator[Effect, Any, Result | Pending]:
+    """Go on with the upstream call that others share: by making it, or with the answer that it gave."""
+    response = yield from obligations.share(exchange, exchange.request)
+    return None if response is None else _arrive(exchange, response, last=False)
+
+
+def _turn_away(exchange: Exchange, cause: str) -> Response:
+    """Answer a return that leads nowhere: the same for every cause, past all rules."""
+    exchange.verdict = Verdict(by="proxy", code="invalid_state", cause=cause)
+    response = dialects.answer(
+        exchange.ruleset.dialect,
+        401,
+        correlation=exchange.correlation,
+        limits=exchange.request.limits,
+        code="invalid_state",
+        reason="This sign-in cannot be continued. Begin again.",
+        origin="proxy",
+    )
+    exchange.response = response
+    exchange.status = response.status
+    return response
+
+
+def _count_wrong(exchange: Exchange, cause: str) -> Generator[Effect, Any, Result | Pending]:
+    """Count a return that did not prove itself; too many burn the state."""
+    found = exchange.suspended
+    if found is not None:
+        left = max(found.expires - exchange.clock(), 1.0)
+        if (yield StoreIncrement(f"wrong\0{found.state}", left)) >= _WRONG_RETURNS:
+            yield StoreTake(key_of(found.state))
+    raise NotResumable(cause)
 
 
 def _forward(exchange: Exchange) -> None:
@@ -146,7 +256,9 @@ def _finish(exchange: Exchange, response: Response) -> Response:
             exchange.verdict = Verdict(by="proxy", cause=error.cause)
             response = _error(exchange, error.status)
             for edit in exchange.deferred:
-                edit(response.headers)
+                edit.lay(response.headers)
+        if response.origin == "upstream":
+            results.lead_on(exchange, response)
     response.settle()
     response.headers.set(dialects.correlation_header(exchange.dialect), exchange.correlation.encode())
     exchange.response = response
@@ -208,15 +320,19 @@ def _fork(exchange: Exchange) -> Exchange:
     return twin
 
 
-class _Phase:
+class Phase:
     """One run over the rules of a phase, which can be left at an effect and taken up again.
 
-    `last` says that the answer is one that a final step or the proxy made: a final step now ends the exchange.
+    `last` says that the answer is one that a final step or the proxy made: a final step now ends the exchange. `step`
+    is where the first rule goes on.
     """
 
-    __slots__ = ("_budget", "_earlier", "_generator", "_rule", "_saved", "_step", "exchange", "last", "real", "rules")
+    __slots__ = (
+        "_budget", "_earlier", "_entered", "_generator", "_rule", "_saved", "_step", "exchange", "last", "real",
+        "rules",
+    )  # fmt: skip
 
-    def __init__(self, exchange: Exchange, rules: tuple[Chosen, ...], *, last: bool) -> None:
+    def __init__(self, exchange: Exchange, rules: tuple[Chosen, ...], *, last: bool, step: int = 0) -> None:
         self.exchange = exchange
         # The exchange that counts, while `exchange` is the copy that a rule in shadow sees.
         self.real = exchange
@@ -225,7 +341,8 @@ class _Phase:
         # Why there is the answer that a step now may replace.
         self._earlier = exchange.verdict if last else None
         self._rule = 0
-        self._step = 0
+        self._step = step
+        self._entered = False
         self._budget = 0.0
         self._generator: Generator[Effect, Any, Outcome] | None = None
         self._saved: Exchange | None = None
@@ -245,7 +362,7 @@ class _Phase:
             rule = chosen.rule
             steps = rule.before if phase == "before" else rule.after if phase == "after" else rule.resume
             if steps:
-                if self._step == 0:
+                if not self._entered:
                     self._enter(chosen)
                 exchange = self.exchange
                 step = None
@@ -271,6 +388,7 @@ class _Phase:
                 self._leave()
             self._rule += 1
             self._step = 0
+            self._entered = False
         return self._end(None)
 
     def _advance(self, move: Callable[[], Effect]) -> Result | Pending:
@@ -283,10 +401,6 @@ class _Phase:
             if stop.value is not None:
                 return self._final(stop.value, step)
             self._step += 1
-            if self._step >= len(self._steps()):
-                self._leave()
-                self._rule += 1
-                self._step = 0
             return self.go()
         except Exception as error:
             self._generator = None
@@ -310,6 +424,7 @@ class _Phase:
 
     def _enter(self, chosen: Chosen) -> None:
         rule = chosen.rule
+        self._entered = True
         self._budget = rule.timeout
         if rule.shadow:
             self.exchange = _fork(self.real)
@@ -339,17 +454,23 @@ class _Phase:
         self._saved = None
         self._rule += 1
         self._step = 0
+        self._entered = False
         return self.go()
 
     def _shadowed(self, message: str) -> Result | Pending:
         self.real.notes.append(Note("shadow", self.rules[self._rule].rule.name, "info", message))
         return self._next_rule()
 
-    def _final(self, outcome: Response | Flow, step: Step) -> Result | Pending:
+    def _final(self, outcome: Response | Flow | Suspend, step: Step) -> Result | Pending:
         rule = self.rules[self._rule].rule
         if self.exchange is not self.real:
-            what = "ended the phase" if isinstance(outcome, Flow) else f"answered {outcome.status} ({step.action})"
+            if isinstance(outcome, Response):
+                what = f"answered {outcome.status} ({step.action})"
+            else:
+                what = "ended the phase" if isinstance(outcome, Flow) else "suspended the exchange"
             return self._shadowed(f"would have {what}")
+        if self._proves:
+            return Errand(self.real, _count_wrong(self.real, self.real.verdict.cause or "it was not proved")).go()
         if isinstance(outcome, Flow):
             self.real.ended = True
             return self._end(None)
@@ -357,7 +478,30 @@ class _Phase:
         verdict = Verdict() if self.real.verdict is self._earlier else self.real.verdict
         verdict.by, verdict.rule, verdict.step, verdict.action = "rule", rule.name, step.name, step.action
         self._decide(verdict)
+        if isinstance(outcome, Suspend):
+            return self._suspend(outcome, step)
         return self._end(outcome)
+
+    @property
+    def _proves(self) -> bool:
+        """Say whether the step is the one by which a return proves itself."""
+        return self.real.phase == "continue" and self._step == 0
+
+    def _suspend(self, suspend: Suspend, step: Step) -> Result | Pending:
+        """Withhold the response, and answer with what the step gave instead."""
+        real, rule = self.real, self.rules[self._rule].rule
+        try:
+            if self.last or real.phase != "after":
+                raise EvaluationError("only an answer of the upstream's can be withheld")
+            data = freeze(real, rule, self._step, self.rules[self._rule + 1 :], suspend)
+        except Exception as error:
+            return self._fault(error, step)
+
+        def keep() -> Generator[Effect, Any, Result | Pending]:
+            yield StoreSet(key_of(suspend.state), data, suspend.ttl)
+            return _arrive(real, suspend.answer, last=True)
+
+        return Errand(real, keep(), budget=self._budget, rule=rule, step=step.name).go()
 
     def _decide(self, verdict: Verdict) -> None:
         """Take a verdict; the log keeps why there was an answer that this one replaces."""
@@ -375,19 +519,40 @@ class _Phase:
         name = step.name if step else None
         if self.exchange is not self.real:
             return self._shadowed(f"would have failed with {status} in {name}: {cause}")
+        if isinstance(error, NotResumable):
+            return _turn_away(self.real, error.cause)
+        if self._proves and not isinstance(error, EffectFailed):
+            return Errand(self.real, _count_wrong(self.real, cause)).go()
         if rule.skip_errors and status >= 500 and self._saved is not None:
             self._restore(self._saved)
             self.real.chosen = tuple(chosen for chosen in self.real.chosen if chosen.rule is not rule)
             self.real.notes.append(Note("skipped", rule.name, "warning", f"{name}: {cause}"))
-            return self._next_rule()
+            return Errand(self.real, self._skip(rule)).go()
         action = step.action if step else None
         self._decide(Verdict(by="proxy", rule=rule.name, step=name, action=action, cause=cause))
         return self._end(_error(self.real, status))
+
+    def _skip(self, rule: Rule) -> Generator[Effect, Any, Result | Pending]:
+        """Go on without a rule, whose reservations are given back."""
+        yield from obligations.give_back(self.real, rule)
+        return self._next_rule()
 
     def _restore(self, saved: Exchange) -> None:
         real = self.real
         real.request, real.response = saved.request, saved.response
         real.variables, real.deferred, real.state = saved.variables, saved.deferred, saved.state
+        owed = real.obligations
+        if owed is not None and owed.sharing is not None and owed.sharing.rule.name == self.rules[self._rule].rule.name:
+            owed.sharing = None
+
+    def _go_on(self) -> Result | Pending:
+        """Go on behind the rule that suspended the exchange, as if nobody had been away."""
+        exchange, found = self.real, self.real.suspended
+        if found is None:
+            raise RuntimeError("nothing was suspended")
+        exchange.request, exchange.suspended = found.request, None
+        exchange.enter("after")
+        return Phase(exchange, found.rest, last=False).go()
 
     def _end(self, answer: Response | None) -> Result | Pending:
         exchange = self.real
@@ -395,14 +560,20 @@ class _Phase:
             if not self.last:
                 return _arrive(exchange, answer, last=True)
             for edit in exchange.deferred:
-                edit(answer.headers)
+                edit.lay(answer.headers)
             return _finish(exchange, answer)
         if exchange.phase == "before":
             try:
                 _forward(exchange)
             except Unreadable as error:
                 return refuse(exchange, error.status, error.cause)
-            return None
+            owed = exchange.obligations
+            if owed is None or owed.sharing is None:
+                return None
+            rule = owed.sharing.rule
+            return Errand(exchange, _share(exchange), budget=rule.timeout, rule=rule, step=owed.sharing.step).go()
+        if exchange.phase == "continue":
+            return self._go_on()
         if exchange.response is None:
             raise RuntimeError("a phase after the answer has no answer")
         return _finish(exchange, exchange.response)

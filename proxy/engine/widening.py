@@ -6,7 +6,7 @@ left out. A limit that cannot be read is the upstream's business and is left alo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 from . import projection
 from .body import is_json
@@ -14,15 +14,9 @@ from .exchange import Exchange
 from .json_body import JsonBody
 from .message import Response
 
+# Under this name: what the client asked for, and what the proxy asked for instead (None: everything). Plain data, so
+# that it outlives a suspension.
 _STATE = "widening"
-
-
-@dataclass(frozen=True, slots=True)
-class Widening:
-    """What the client asked for, and what the proxy asked for instead (None: everything)."""
-
-    asked: projection.Projection
-    widened: projection.Projection | None
 
 
 def widen(exchange: Exchange) -> None:
@@ -42,7 +36,7 @@ def widen(exchange: Exchange) -> None:
     paths: set[tuple[str, ...]] = set()
     for rule in rules:
         if rule.response_fields is None:
-            exchange.state[_STATE] = Widening(asked, None)
+            exchange.state[_STATE] = [asked, None]
             edited = pairs.copy()
             edited.remove(name)
             request.set_parameters(edited)
@@ -51,7 +45,7 @@ def widen(exchange: Exchange) -> None:
     missing = sorted(path for path in paths if path and not projection.includes(asked, path))
     if missing:
         widened = projection.widen(asked, missing)
-        exchange.state[_STATE] = Widening(asked, widened)
+        exchange.state[_STATE] = [asked, widened]
         edited = pairs.copy()
         edited.set(name, projection.write(widened))
         request.set_parameters(edited)
@@ -62,11 +56,11 @@ def trim(exchange: Exchange, response: Response) -> None:
 
     What is no JSON has no fields; JSON that cannot be read is Unreadable.
     """
-    found: Widening | None = exchange.state.get(_STATE)
+    found: list[Any] | None = exchange.state.get(_STATE)
     if found is None or response.origin != "upstream" or not response.content:
         return
     if not is_json(response.headers, "response"):
         return
     body = response.document
     if isinstance(body, JsonBody) and body.top is not None:
-        projection.trim(body, found.asked, found.widened)
+        projection.trim(body, *found)

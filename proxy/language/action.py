@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, RootModel
 
 from ..engine.errors import Side
 from ..engine.exchange import Exchange
-from ..engine.message import Limits
+from ..engine.message import Headers, Limits
 from ..engine.ruleset import Redaction, Run
 from .cel import Program, Type
 from .paths import FieldPath
@@ -93,8 +93,14 @@ class StepEnvironment(Protocol):
                        suggestion: str | None = None) -> None:  # fmt: skip
         """Report a problem inside a string setting."""
 
-    def expression(self, source: str, *loc: str | int, type: Type | None = None) -> Program:
-        """Compile a bare CEL expression; `type` is what it must give, where that can be known."""
+    # Whether the rule has `continue`, so that a redirect in its `after` suspends the exchange.
+    suspends: bool
+
+    def expression(self, source: str, *loc: str | int, type: Type | None = None, answered: bool = False) -> Program:
+        """Compile a bare CEL expression; `type` is what it must give, where that can be known.
+
+        With `answered` it is evaluated when the answer has arrived, whatever the step's phase.
+        """
 
     def text(self, source: str, *loc: str | int, place: Place, secrets: bool = False) -> Value[str]:
         """Compile a string that may hold `${…}` to text fit for its place, checked there when it is rendered.
@@ -122,6 +128,12 @@ class StepEnvironment(Protocol):
 
     def reads_body(self, side: Side, path: Iterable[str | int] | None) -> None:
         """Say that the step reads or edits a body: a path of names, or None for the whole (`..`, computed names)."""
+
+    def collects(self, side: Side) -> None:
+        """Say that the step needs the body of a message whole, whatever it is."""
+
+    def defers(self, apply: Callable[[Headers, tuple[bytes, ...]], None]) -> str:
+        """Name an edit that is laid on answers to come, so that it is found again after a suspension."""
 
     def hides(self, *, header: str | None = None, field: str | None = None) -> None:
         """Say that the step removes a header or body field, so that it is never logged."""

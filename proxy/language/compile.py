@@ -11,13 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from pydantic import ValidationError
 
 from ..engine.ruleset import PathPattern, Redaction, Rule, Ruleset, Step
+from ..engine.suspension import resuming_steps
 from . import model
 from .action import Phase
 from .actions import ACTIONS
-from .cel import BOOL
+from .cel import BOOL, CelCodec
 from .document import Document, Source, load, plain
 from .environment import Options, RuleScope, StepScope
 from .functions import rule_functions
@@ -34,12 +36,14 @@ _KEYS: tuple[tuple[Phase, str], ...] = (("before", "before"), ("continue", "cont
 # Actions that the language names and a later version brings.
 _LATER = frozenset(
     {
-        "cache_delete", "cache_get", "cache_set", "challenge", "limit", "lookup", "mint_token", "once", "result_url",
-        "verify_redirect_token", "verify_token",
+        "cache_delete", "cache_get", "cache_set", "challenge", "lookup", "mint_token", "verify_redirect_token",
+        "verify_token",
     }
 )  # fmt: skip
 # `on_error: continue` would turn each of these into "let it through".
 _GUARDS = frozenset({"challenge", "verify_token", "verify_redirect_token", "deny"})
+# Steps by which a return proves itself.
+_PROOFS = ("verify_redirect_token", "verify_token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +175,12 @@ def _draft(
         declared=declared,
         functions=functions,
     )
+    scope.suspends = bool(rule.continue_)
     compiled = Rule(
         name=rule.name,
         position=position,
+        revision=_revision(document, loc, scope),
+        deferrals=scope.deferrals,
         shadow=rule.mode == "shadow",
         fraction=float(rule.fraction),
         skip_errors=rule.on_error == "continue",
@@ -181,6 +188,12 @@ def _draft(
     )
     _compile_match(rule, scope, compiled)
     return _Draft(rule, scope, compiled, {"before": [], "after": [], "continue": []}, [])
+
+
+def _revision(document: Document, loc: tuple[str | int, ...], scope: RuleScope) -> str:
+    """Give a digest of what a rule is compiled from."""
+    parts = (plain(document.at(loc)), scope.configuration)
+    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
 
 
 def _check_name(draft: _Draft, names: dict[str, tuple[Document, int]], index: int, problems: Problems) -> None:
@@ -283,8 +296,25 @@ def _compile_phase(draft: _Draft, phase: Phase, key: str) -> None:
         if step is not None:
             draft.sides[phase].append(step)
     if phase == "continue" and steps:
-        text = "`continue` needs a suspending redirect or challenge, which this version does not have yet"
-        _report(draft.scope, "not-built", text, key, key=True)
+        _check_continue(draft, steps)
+
+
+def _check_continue(draft: _Draft, steps: Sequence[Mapping[str, Any]]) -> None:
+    """Check that who comes back proves it first, and that somebody can be sent away at all."""
+    scope, rule = draft.scope, draft.model
+    first = next((key for key in steps[0] if key not in _STEP_KEYS), None)
+    if first not in _PROOFS:
+        text = "the first step of `continue` says who comes back: `verify_redirect_token` or `verify_token`"
+        _report(scope, "unproved-return", text, "continue", 0)
+    elif "when" in steps[0]:
+        text = "the first step of `continue` says who comes back, always: it has no `when`"
+        _report(scope, "unproved-return", text, "continue", 0, "when", key=True)
+    elif isinstance(steps[0][first], Mapping) and steps[0][first].get("optional") not in (None, False):
+        text = "the first step of `continue` says who comes back: it is not optional"
+        _report(scope, "unproved-return", text, "continue", 0, first, "optional", key=True)
+    if not any("redirect" in step for step in rule.after):
+        text = "nobody comes back: `continue` belongs to a rule that suspends the exchange by a `redirect` in `after`"
+        _report(scope, "unused-continue", text, "continue", key=True)
 
 
 def _compile_sticky(draft: _Draft) -> None:
@@ -388,7 +418,7 @@ def _finish(draft: _Draft) -> None:
     rule, scope = draft.rule, draft.scope
     rule.before = tuple(draft.sides["before"])
     rule.after = tuple(draft.sides["after"])
-    rule.resume = tuple(draft.sides["continue"])
+    rule.resume = resuming_steps(tuple(draft.sides["continue"])) if draft.sides["continue"] else ()
     rule.needs_request = scope.needs_request
     rule.needs_response = scope.needs_response
     rule.response_fields = frozenset(scope.response_fields) if scope.response_fields is not None else None
@@ -416,4 +446,5 @@ def _ruleset(
         checks=tuple(vocabulary.context[name].check for name in sorted(named)),
         redact=redaction,
         revision=digest[:12],
+        codec=CelCodec(),
     )

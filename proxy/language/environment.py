@@ -11,7 +11,7 @@ from typing import Any
 
 from ..engine.errors import EvaluationError, Side
 from ..engine.exchange import Exchange
-from ..engine.message import Limits
+from ..engine.message import Headers, Limits
 from ..engine.ruleset import Redaction
 from . import template
 from .action import Phase, Place, Value
@@ -67,6 +67,8 @@ class RuleScope:
     hidden_headers: set[str] = field(default_factory=set)
     hidden_fields: set[str] = field(default_factory=set)
     missing_secrets: set[str] = field(default_factory=set)
+    suspends: bool = False
+    deferrals: dict[str, Callable[[Headers, tuple[bytes, ...]], None]] = field(default_factory=dict)
     _environments: dict[tuple[bool, int], Environment] = field(default_factory=dict)
 
     def environment(self, *, answered: bool) -> Environment:
@@ -92,6 +94,7 @@ class StepScope:
         self.loc = loc
         self.side: Side = "request" if phase == "before" else "response"
         self.rule_name = rule.name
+        self.suspends = rule.suspends
         self.methods = rule.methods
         self.prefixes = rule.prefixes
         self.limits = rule.options.limits
@@ -127,11 +130,15 @@ class StepScope:
 
     # Expressions
 
-    def expression(self, source: str, *loc: str | int, type: Type | None = None, secrets: bool = False) -> Program:
-        return self._compile(source, 0, loc, type, secrets=secrets)
+    def expression(
+        self, source: str, *loc: str | int, type: Type | None = None, secrets: bool = False, answered: bool = False
+    ) -> Program:
+        return self._compile(source, 0, loc, type, secrets=secrets, answered=answered)
 
-    def _compile(self, source: str, offset: int, loc: Loc, type_: Type | None, *, secrets: bool) -> Program:
-        environment = self.rule.environment(answered=self.phase != "before")
+    def _compile(
+        self, source: str, offset: int, loc: Loc, type_: Type | None, *, secrets: bool, answered: bool = False
+    ) -> Program:
+        environment = self.rule.environment(answered=answered or self.phase != "before")
         try:
             program = compile(source, environment)
         except CelProblems as found:
@@ -147,7 +154,8 @@ class StepScope:
         if type_ is not None and program.type not in (type_, DYN):
             text = f"this must give a {type_}, and gives a {program.type}"
             self.problem_within("wrong-type", text, offset, len(source), *loc)
-        self._note(program)
+        # What is evaluated later has its own message to blame.
+        self._note(program, blamed=not answered)
         self.programs.append((program, (*self.loc, *loc)))
         for name in sorted(program.secrets):
             if secrets:
@@ -156,9 +164,10 @@ class StepScope:
                 self._refuse_secret(offset, len(source), loc)
         return program
 
-    def _note(self, program: Program) -> None:
+    def _note(self, program: Program, *, blamed: bool) -> None:
         for read in program.reads:
-            self.footprints.add(read.footprint)
+            if blamed:
+                self.footprints.add(read.footprint)
             if read.footprint == "request.body":
                 self.rule.needs_request = True
             elif read.footprint == "response.body":
@@ -321,6 +330,17 @@ class StepScope:
             self.rule.needs_request = True
         else:
             self._needs_response(path)
+
+    def collects(self, side: Side) -> None:
+        if side == "request":
+            self.rule.needs_request = True
+        else:
+            self.rule.needs_response = True
+
+    def defers(self, apply: Callable[[Headers, tuple[bytes, ...]], None]) -> str:
+        name = str(len(self.rule.deferrals))
+        self.rule.deferrals[name] = apply
+        return name
 
     def hides(self, *, header: str | None = None, field: str | None = None) -> None:
         if header is not None:

@@ -6,6 +6,7 @@ The clock and the randomness are the exchange's, so that a test can fix them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,7 +22,19 @@ RESERVED = ("iss", "sub", "aud", "iat", "nbf", "exp", "jti", "state")
 # RFC 7518 section 3.2: a key as long as the hash.
 _SHORTEST_KEY = 32
 
-Sign = Callable[[Exchange], str]
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A token, the parameter that carries it, and what is known of it when somebody comes back with an answer to it."""
+
+    parameter: str
+    text: str
+    issuer: str
+    subject: str
+    id: str
+
+
+Sign = Callable[[Exchange], Signed]
 
 
 class RedirectToken(BaseModel):
@@ -57,7 +70,9 @@ class RedirectToken(BaseModel):
         expires_in, issuer = int(self.expires_in), env.public_origin
         encode = PyJWT().encode
 
-        def sign(x: Exchange) -> str:
+        parameter = self.parameter
+
+        def sign(x: Exchange) -> Signed:
             key = secret(x)
             if len(key) < _SHORTEST_KEY:
                 raise EvaluationError(f"the secret of the token is shorter than {_SHORTEST_KEY} bytes")
@@ -65,14 +80,15 @@ class RedirectToken(BaseModel):
             if not about:
                 raise EvaluationError("the subject of the token is empty")
             now = int(x.now)
+            issued_by, id = issuer or x.request.host, x.entropy(16).hex()
             payload = {
                 **claims(x),
-                "iss": issuer or x.request.host,
+                "iss": issued_by,
                 "sub": about,
                 "iat": now,
                 "exp": now + expires_in,
-                "jti": x.entropy(16).hex(),
+                "jti": id,
             }
-            return encode(payload, key, algorithm="HS256")
+            return Signed(parameter, encode(payload, key, algorithm="HS256"), issued_by, about, id)
 
         return sign

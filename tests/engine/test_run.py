@@ -10,7 +10,7 @@ import pytest
 from proxy.engine import dialects, run
 from proxy.engine.effects import Effect, Lookup, StoreGet, StoreSet
 from proxy.engine.errors import CostExceeded, EffectFailed, EvaluationError, Unreadable
-from proxy.engine.exchange import Exchange
+from proxy.engine.exchange import Deferred, Exchange
 from proxy.engine.message import Headers, Limits, Request, Response
 from proxy.engine.ruleset import Flow, PathPattern, Rule, Ruleset, Run, Step
 
@@ -123,7 +123,7 @@ def test_the_proxys_own_answers_meet_only_the_rules_that_name_their_origin() -> 
 
 def test_response_headers_of_before_are_laid_on_every_answer_as_it_comes_into_being() -> None:
     def defer(x: Exchange) -> None:
-        x.deferred.append(lambda headers: headers.set(b"X-Deferred", b"1"))
+        x.deferred.append(Deferred("a", "0", (), lambda headers, _: headers.set(b"X-Deferred", b"1")))
 
     seen: list[bool] = []
 
@@ -194,7 +194,7 @@ def test_on_error_continue_undoes_the_rule_and_leaves_it_out_for_the_rest_of_the
     def edit(x: Exchange) -> None:
         x.request.headers.set(b"X-Half", b"done")
         x.variables["half"] = True
-        x.deferred.append(lambda headers: headers.set(b"X-Half", b"done"))
+        x.deferred.append(Deferred("a", "0", (), lambda headers, _: headers.set(b"X-Half", b"done")))
 
     x = begin(
         rule("a", before=(step(edit), failing(EffectFailed("down"))), after=(mark("never"),), skip_errors=True),

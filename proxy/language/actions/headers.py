@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from ...engine.errors import EvaluationError
-from ...engine.exchange import Exchange
+from ...engine.exchange import Deferred, Exchange
 from ...engine.message import Headers as HeaderLines
 from ...engine.ruleset import Run
 from ..action import Action, StepEnvironment
@@ -196,8 +196,12 @@ class ResponseHeaders(_HeaderEdits):
     def compile(self, env: StepEnvironment) -> Run:
         edits = self.edits(env, secrets=False)
 
+        def lay(headers: HeaderLines, values: tuple[bytes, ...]) -> None:
+            edits.apply(headers, values, replace=True)
+
+        rule, name = env.rule_name, env.defers(lay)
+
         def defer(x: Exchange) -> None:
-            values = edits.values(x)
-            x.deferred.append(lambda headers: edits.apply(headers, values, replace=True))
+            x.deferred.append(Deferred(rule, name, edits.values(x), lay))
 
         return defer

@@ -1,41 +1,37 @@
-"""The action `redirect`: send the client to another address, which is checked before it is sent."""
+"""The action `redirect`: send the client to another address, which is checked before it is sent.
+
+In the `after` of a rule with `continue` it suspends the exchange: the response is withheld until the client comes back.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from ...engine import dialects
-from ...engine.addresses import (
-    AddressError,
-    Destinations,
-    Pattern,
-    fixed,
-    is_written_out,
-    parse_pattern,
-    read,
-    with_query,
-)
-from ...engine.exchange import Exchange, Verdict
-from ...engine.message import Headers, Line, Request, Response
+from ...engine import dialects, suspension
+from ...engine.addresses import AddressError
+from ...engine.exchange import Exchange
+from ...engine.message import Headers, Line, Response
 from ...engine.ruleset import Run
-from .. import template
+from ...engine.suspension import Suspend
 from ..action import Action, StepEnvironment
 from ..answers import KeepCookies, KeepHeaders, Kept, lay
 from ..fields import Status, Text
-from ..slots import constant
-from ..tokens import RedirectToken
+from ..locations import Location, refuse_address
+from ..tokens import RedirectToken, Sign
 
 _ANY_METHOD = (302, 303)
 # They keep the method, or may: a browser would send a login's body again.
 _SAFE_METHODS_ONLY = (301, 307, 308)
 _SAFE = frozenset({"GET", "HEAD"})
-Check = Callable[[str], str]
+# How long a suspended exchange waits when no token says so.
+_WAITS = 900.0
+_STATE = "state"
 
 _NO_STORE: Line = (b"cache-control", b"Cache-Control", b"no-store")
+# The address has the state in it: no page that it leads to may tell it to others.
+_NO_REFERRER: Line = (b"referrer-policy", b"Referrer-Policy", b"no-referrer")
 
 
 def _redirecting(value: int) -> int:
@@ -55,6 +51,9 @@ class Redirect(Action):
 
     The address is one whose `https://host` is written out, a path that begins with one `/`, `public_origin`, or one
     whose host is in `allow` or in the setting `allow_redirects`; any other is refused with 403 `redirect_refused`.
+
+    In the `after` of a rule that has `continue` the response is withheld: the address gets a `state`, with which the
+    client comes back to `/.vestibule/continue`, where the rule goes on.
     """
 
     to: Annotated[Text, AfterValidator(_not_empty)] = Field(description="The address.")
@@ -76,114 +75,82 @@ class Redirect(Action):
     )
     bind: Literal["cookie", "none"] | None = Field(
         None,
-        description="How the return of a suspended exchange is bound to the browser; only where the redirect suspends.",
+        description="How the return of a suspended exchange is bound to the browser: by a `cookie` when not given.",
     )
     keep_headers: KeepHeaders = Field(default_factory=list)
     keep_cookies: KeepCookies = Field(default_factory=list)
 
     def compile(self, env: StepEnvironment) -> Run:
-        if self.bind is not None:
-            text = "`bind` is for a redirect that suspends the exchange: one in `after` of a rule with `continue`"
-            env.problem("bad-setting", text, "bind", key=True)
+        suspends = env.suspends and env.phase == "after"
+        self._check_suspension(env, suspends=suspends)
         self._check_status(env)
-        address, check = self._address(env)
-        parameters = self._parameters(env)
+        location = Location(env, self.to, self.query, self.allow, key="to")
+        token = self._token(env)
         keep = Kept(env, self.keep_headers, self.keep_cookies)
-        status, mode = self.status, self.mode
         told = 401 if env.phase == "continue" else 403
+        binds = self.bind != "none"
+        ttl = self.token.expires_in if self.token is not None else _WAITS
+        public = env.public_origin or ""
+        if suspends:
+            env.collects("response")
 
-        def redirect(x: Exchange) -> Response:
-            rendered = address(x)
-            items = [(name, value(x)) for name, value in parameters]
+        def redirect(x: Exchange) -> Response | Suspend:
+            rendered, items = location.render(x)
             kept = keep.read(x)
+            signed = token(x) if token is not None else None
+            if signed is not None:
+                items.append((signed.parameter, signed.text))
+            state = suspension.new_state(x) if suspends else ""
+            if suspends:
+                items.append((_STATE, state))
             try:
-                to = with_query(check(rendered), items)
+                to = location.finish(rendered, items)
             except AddressError as error:
-                return _refuse(x, error)
-            if mode == "json" or (mode == "auto" and not is_navigation(x.request)):
-                return lay(_tell(x, told, to), kept, ())
-            sent = status if status in _ANY_METHOD or x.request.received[0] in _SAFE else 303
-            headers = Headers([_NO_STORE, (b"location", b"Location", to.encode())], side="response")
-            return lay(Response(sent, headers, b"", limits=x.request.limits, origin="rule"), kept, ())
+                return refuse_address(x, error)
+            answer = self._answer(x, to, told)
+            if not suspends:
+                return lay(answer, kept, ())
+            details: dict[str, Any] = {}
+            if signed is not None:
+                details |= {"issuer": signed.issuer, "subject": signed.subject, "issued": [signed.id]}
+            lay(answer, kept, (_NO_REFERRER,))
+            if binds:
+                secure = x.request.scheme == "https" or public.startswith("https:")
+                suspension.bind(x, answer, details, ttl=ttl, secure=secure)
+            return Suspend(answer, state, ttl, "continue", details)
 
         return redirect
+
+    def _answer(self, x: Exchange, to: str, told: int) -> Response:
+        if self.mode == "json" or (self.mode == "auto" and not x.navigates):
+            return _tell(x, told, to)
+        sent = self.status if self.status in _ANY_METHOD or x.received[0] in _SAFE else 303
+        headers = Headers([_NO_STORE, (b"location", b"Location", to.encode())], side="response")
+        return Response(sent, headers, b"", limits=x.request.limits, origin="rule")
+
+    def _check_suspension(self, env: StepEnvironment, *, suspends: bool) -> None:
+        if not suspends:
+            if self.bind is not None:
+                text = "`bind` is for a redirect that suspends the exchange: one in `after` of a rule with `continue`"
+                env.problem("bad-setting", text, "bind", key=True)
+            return
+        if self.keep_headers:
+            text = "a redirect that suspends the exchange keeps cookies only: the answer is withheld"
+            env.problem("bad-setting", text, "keep_headers", key=True)
+        if _STATE in self.query or (self.token is not None and self.token.parameter == _STATE):
+            env.problem("bad-setting", "the parameter `state` is set by the proxy", "query")
 
     def _check_status(self, env: StepEnvironment) -> None:
         if self.status in _SAFE_METHODS_ONLY and env.methods is not None and not env.methods <= _SAFE:
             text = f"a {self.status} is for GET and HEAD only, and this rule matches other methods: use 302 or 303"
             env.problem("bad-setting", text, "status")
 
-    def _address(self, env: StepEnvironment) -> tuple[Callable[[Exchange], str], Check]:
-        """Give how the address is read, and how it is checked; a constant one is checked here and now."""
-        value = env.text(self.to, "to", place="address")
-        literal = _literal_start(self.to)
-        destinations = self._destinations(env)
-        written_out = is_written_out(literal, whole=value.constant)
-        check = fixed if written_out else destinations.check
-        try:
-            if written_out:
-                # Its host cannot change any more, so it can be read now.
-                read(re.split(r"[/?#]", literal.partition("//")[2])[0].join(("https://", "/")))
-            # Empty is only what stands in for a template that was reported already.
-            if value.constant and constant(value):
-                checked = check(constant(value))
-                return value.read, lambda _: checked
-        except AddressError as error:
-            hint = "" if written_out else "; write `https://host/…` out, or name its host in `allow`"
-            env.problem("bad-setting", error.cause + hint, "to")
-        return value.read, check
-
-    def _destinations(self, env: StepEnvironment) -> Destinations:
-        patterns: list[Pattern] = []
-        for index, text in enumerate(self.allow):
-            try:
-                patterns.append(parse_pattern(text))
-            except AddressError as error:
-                env.problem("bad-setting", error.cause, "allow", index)
-        for text in env.allow_redirects:
-            try:
-                patterns.append(parse_pattern(text))
-            except AddressError as error:
-                env.problem("bad-setting", f"the setting allow_redirects: {error.cause}")
-        try:
-            return Destinations(env.public_origin, patterns)
-        except AddressError as error:
-            env.problem("bad-setting", f"the setting public_origin: {error.cause}")
-            return Destinations(None, patterns)
-
-    def _parameters(self, env: StepEnvironment) -> tuple[tuple[str, Callable[[Exchange], str]], ...]:
-        found: list[tuple[str, Callable[[Exchange], str]]] = []
-        for name, text in self.query.items():
-            if not name or "${" in name:
-                env.problem(
-                    "bad-name", "a parameter's name is literal text; names are never templates", "query", name, key=True
-                )
-            found.append((name, env.text(text, "query", name, place="query").read))
-        if self.token is not None:
-            if self.token.parameter in self.query:
-                env.problem("bad-setting", "this parameter carries the token", "query", self.token.parameter, key=True)
-            found.append((self.token.parameter, self.token.compile(env)))
-        return tuple(found)
-
-
-def _literal_start(text: str) -> str:
-    """Return what stands before the first expression of a template."""
-    try:
-        parts = template.parse(text)
-    except template.TemplateError:
-        # It was reported where the template was compiled.
-        return ""
-    return parts[0] if isinstance(parts, list) and isinstance(parts[0], str) else ""
-
-
-def is_navigation(request: Request) -> bool:
-    """Say whether a browser navigates: `Sec-Fetch-Mode: navigate`, or without it an Accept that names text/html."""
-    headers = Headers(request.received[1])
-    mode = headers.get(b"sec-fetch-mode")
-    if mode is not None:
-        return mode.strip().lower() == b"navigate"
-    accept = headers.get(b"accept") or b""
-    return any(part.partition(b";")[0].strip().lower() == b"text/html" for part in accept.split(b","))
+    def _token(self, env: StepEnvironment) -> Sign | None:
+        if self.token is None:
+            return None
+        if self.token.parameter in self.query:
+            env.problem("bad-setting", "this parameter carries the token", "query", self.token.parameter, key=True)
+        return self.token.compile(env)
 
 
 def _tell(x: Exchange, status: int, to: str) -> Response:
@@ -196,9 +163,3 @@ def _tell(x: Exchange, status: int, to: str) -> Response:
         reason="Go on at the address in redirectUrl.",
         extra={"redirectUrl": to},
     )
-
-
-def _refuse(x: Exchange, error: AddressError) -> Response:
-    """Refuse an address, which is not repeated: it may be what an attacker made of the request."""
-    x.verdict = Verdict(code="redirect_refused", cause=error.cause)
-    return dialects.answer(x.dialect, 403, correlation=x.correlation, limits=x.request.limits, code="redirect_refused")

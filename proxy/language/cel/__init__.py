@@ -3,6 +3,7 @@
 Pure: nothing here reads a clock, a file or the network; what an expression may read is given as an Environment.
 """
 
+from .codec import CelCodec
 from .environment import Environment, Function, Reader, Variable
 from .findings import Read
 from .functions.secrets import secret_function
@@ -44,6 +45,7 @@ __all__ = [
     "TIMESTAMP",
     "TYPE",
     "UINT",
+    "CelCodec",
     "CelProblem",
     "CelProblems",
     "Duration",
