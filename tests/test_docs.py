@@ -16,7 +16,6 @@ from proxy.cli.check import check
 from proxy.cli.reference import BEGIN, END, insert
 from proxy.cli.reports import FORMATS
 from proxy.cli.schema import rule_file_schema
-from proxy.language.actions import ACTIONS
 from proxy.language.case_model import CaseFile
 from proxy.language.compile import Options, build
 from proxy.language.document import Source, load, plain
@@ -106,9 +105,6 @@ def test_every_name_of_a_message_is_explained() -> None:
         for name in variable.members or {}:
             assert f"`{root}.{name}" in page, f"{root}.{name}"
 
-
-def test_the_number_of_actions_is_right() -> None:
-    assert len(ACTIONS) == 15
     assert "There are fifteen actions" in text("README.md")
 
 
