@@ -44,6 +44,14 @@ class EffectFailed(Exception):
         self.status = 504 if late else 503
 
 
+class Unusable(Exception):
+    """Something of the operator's that a rule needs and cannot use, such as a key: always a 500, no message's fault."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
 class CostExceeded(Exception):
     """An expression that did more work than the limit allows."""
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from . import dialects, obligations, results, widening
 from .effects import Effect, StoreIncrement, StoreSet, StoreTake
-from .errors import ABSORBED, EffectFailed, EvaluationError, Side, Unreadable
+from .errors import ABSORBED, EffectFailed, EvaluationError, Side, Unreadable, Unusable
 from .exchange import Exchange, Note, Verdict
 from .message import Request, Response
 from .ruleset import Chosen, Flow, Outcome, Rule, Ruleset, Step
@@ -293,6 +293,8 @@ def classify(error: Exception, side: Side | None) -> tuple[int, str]:
     """Give the status and the cause of a rule's error (LANGUAGE semantic 5); a cause holds no value."""
     if isinstance(error, Unreadable | EffectFailed):
         return error.status, error.cause
+    if isinstance(error, Unusable):
+        return 500, error.cause
     if isinstance(error, EvaluationError):
         side = error.side or side
         cause = error.cause

@@ -126,6 +126,9 @@ class StepEnvironment(Protocol):
     def declare(self, name: str, type: Type, *loc: str | int) -> None:
         """Declare a variable that later steps may read; a root, function or reserved word is a problem."""
 
+    def verifies(self) -> None:
+        """Say that the step verifies a token, so that later ones may read the context values that come from claims."""
+
     def reads_body(self, side: Side, path: Iterable[str | int] | None) -> None:
         """Say that the step reads or edits a body: a path of names, or None for the whole (`..`, computed names)."""
 

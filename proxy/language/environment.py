@@ -69,14 +69,16 @@ class RuleScope:
     missing_secrets: set[str] = field(default_factory=set)
     suspends: bool = False
     deferrals: dict[str, Callable[[Headers, tuple[bytes, ...]], None]] = field(default_factory=dict)
-    _environments: dict[tuple[bool, int], Environment] = field(default_factory=dict)
+    _environments: dict[tuple[bool, bool, int], Environment] = field(default_factory=dict)
 
     def environment(self, *, answered: bool) -> Environment:
         """Give the names that an expression may read; kept until another variable is declared."""
-        key = (answered, len(self.declared))
+        key = (answered, self.vocabulary.verified, len(self.declared))
         found = self._environments.get(key)
         if found is None:
             context = {name: value.variable() for name, value in self.vocabulary.context.items()}
+            if self.vocabulary.verified:
+                context |= {name: value.variable() for name, value in self.vocabulary.claims.items()}
             roots = standing(self.name, self.configuration, context)
             if answered:
                 roots["response"] = response()
@@ -106,6 +108,7 @@ class StepScope:
         self.programs: list[tuple[Program, Loc]] = []
         self.paths: list[tuple[FieldPath, Loc]] = []
         self.declares: list[tuple[str, Type]] = []
+        self.verified = False
 
     # Problems
 
@@ -146,6 +149,8 @@ class StepScope:
                 text = problem.text
                 if self.phase == "before" and source[problem.start : problem.end] == "response":
                     text = "there is no response before the auth service was called"
+                elif problem.code == "unknown-member" and source[problem.start : problem.end] in self._claims():
+                    text = "it comes from claims: it can be read only after a `verify_token`"
                 self.problem_within(
                     problem.code, text, offset + problem.start, problem.end - problem.start, *loc,
                     suggestion=problem.suggestion,
@@ -163,6 +168,10 @@ class StepScope:
             else:
                 self._refuse_secret(offset, len(source), loc)
         return program
+
+    def _claims(self) -> Iterable[str]:
+        """Give the context values that no step so far can have made readable."""
+        return () if self.rule.vocabulary.verified else self.rule.vocabulary.claims
 
     def _note(self, program: Program, *, blamed: bool) -> None:
         for read in program.reads:
@@ -313,8 +322,13 @@ class StepScope:
         # Only later steps see it: a step reads the exchange as it found it.
         self.declares.append((name, type))
 
+    def verifies(self) -> None:
+        self.verified = True
+
     def finish(self) -> Side | None:
         """Make what the step declared known to later ones; give the side to blame."""
+        if self.verified:
+            self.rule.vocabulary.verified = True
         for name, type_ in self.declares:
             known = self.rule.declared.get(name)
             merged = type_ if known is None or known == type_ else DYN

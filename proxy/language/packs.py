@@ -10,6 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..engine.errors import EvaluationError, Unreadable
+from ..engine.exchange import Exchange
+from ..engine.json_body import INT64
 from ..engine.message import Request
 from ..engine.ruleset import Operation, PathPattern, Redaction
 from .cel import BOOL, INT, STRING, TIMESTAMP, Timestamp, Type, Variable
@@ -81,13 +83,67 @@ class ContextValue:
         )
 
 
+# What a verified token said, in the exchange's state.
+_CLAIMS = "claims"
+
+
+def hold_claims(x: Exchange, claims: Mapping[str, Any]) -> None:
+    """Keep the claims of a token that was verified, for the context values that come from claims."""
+    x.state[_CLAIMS] = claims
+
+
+def _of_json(value: Any, kind: str) -> Any:
+    """Take a claim as a value of a type; a time is a text, or seconds since 1970 (RFC 7519's NumericDate)."""
+    match kind, value:
+        case ("string", str()) | ("bool", bool()):
+            return value
+        case "int", int() if type(value) is int and -INT64 <= value < INT64:
+            return value
+        case "timestamp", str():
+            return _timestamp(value)
+        case "timestamp", int() | float() if type(value) is not bool:
+            return Timestamp.from_seconds(dt.datetime.fromtimestamp(value, dt.UTC).timestamp())
+    raise TypeError
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimValue:
+    """A context value that a verified token carries."""
+
+    name: str
+    claim: str
+    kind: str
+
+    def read(self, x: Exchange) -> Any:
+        """Return the value; without a verified token, or where it lacks the claim, an EvaluationError."""
+        claims = x.state.get(_CLAIMS)
+        if claims is None:
+            raise EvaluationError(f"context.{self.name}: no token of this exchange was verified")
+        if self.claim not in claims:
+            raise EvaluationError(f"context.{self.name}: the verified token has no such claim", "request")
+        try:
+            return _of_json(claims[self.claim], self.kind)
+        except (TypeError, ValueError, OverflowError):
+            raise EvaluationError(f"context.{self.name}: the claim is no {self.kind}", "request") from None
+
+    def variable(self) -> Variable:
+        # Its footprint is no message's: that no token was verified is the rule's fault, not the client's.
+        return Variable(
+            type=_TYPES[self.kind][0],
+            read=self.read,
+            has=lambda x: self.claim in x.state.get(_CLAIMS, ()),
+            footprint=f"claims.{self.name}",
+        )
+
+
 @dataclass(slots=True)
 class Vocabulary:
-    """What all packs of a rule set name, together."""
+    """What all packs of a rule set name, together; `verified` says that a step which verifies a token was compiled."""
 
     operations: dict[str, Operation] = field(default_factory=dict)
     context: dict[str, ContextValue] = field(default_factory=dict)
-    claims: set[str] = field(default_factory=set)
+    claims: dict[str, ClaimValue] = field(default_factory=dict)
+    verified: bool = False
     schemas: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     dialect: str | None = None
     headers: set[str] = field(default_factory=set)
@@ -134,7 +190,7 @@ class Vocabulary:
 
     def _add_context(self, name: str, value: PackContext) -> None:
         if value.header is None:
-            self.claims.add(name)
+            self.claims[name] = ClaimValue(name, value.claim or name, value.type)
             return
         type_, parse = _TYPES[value.type]
         self.context[name] = ContextValue(name, value.header.lower().encode(), type_, parse)

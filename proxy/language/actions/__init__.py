@@ -29,6 +29,9 @@ _TABLE = {
     "once": "once.Once",
     "end": "end.End",
     "set": "set.Set",
+    "verify_token": "verify_token.VerifyToken",
+    "mint_token": "mint_token.MintToken",
+    "verify_redirect_token": "verify_redirect_token.VerifyRedirectToken",
     "log": "log.Log",
 }
 
