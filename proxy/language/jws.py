@@ -20,7 +20,7 @@ LONGEST = 16_384
 _DEEPEST = 32
 
 # base64url without padding, its last character without loose bits.
-_PART = r"((?:[\w-]{4})*+(?:[\w-][AQgw]|[\w-]{2}[AEIMQUYcgkosw048])?+)"
+_PART = r"((?:[\w-]{4})*+(?:[\w-][AQgw]|[\w-]{2}[AEIMQUYcgkosw048])?)"
 _form = re.compile(rf"{_PART}\.{_PART}\.{_PART}", re.ASCII).fullmatch
 
 

@@ -83,6 +83,9 @@ def read_secret(data: bytes) -> Key:
     from jwt.exceptions import InvalidKeyError
 
     try:
+        # A key of another kind that is cut short is none either.
+        if b"-----BEGIN" in data:
+            raise InvalidKeyError
         material = _known()["HS256"].prepare_key(data)
     except InvalidKeyError:
         raise BadKey("this is empty, or a key of another kind, and no shared secret") from None
