@@ -523,7 +523,7 @@ class Phase:
             return self._shadowed(f"would have failed with {status} in {name}: {cause}")
         if isinstance(error, NotResumable):
             return _turn_away(self.real, error.cause)
-        if self._proves and not isinstance(error, EffectFailed):
+        if self._proves and not isinstance(error, EffectFailed | Unusable):
             return Errand(self.real, _count_wrong(self.real, cause)).go()
         if rule.skip_errors and status >= 500 and self._saved is not None:
             self._restore(self._saved)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -12,6 +12,7 @@ from ...engine.errors import EvaluationError
 from ...engine.exchange import Exchange
 from ...engine.message import Response
 from ...engine.ruleset import Run
+from ...engine.suspension import Suspended, parameter
 from ..action import Action, StepEnvironment
 from ..cel import DYN, STRING, map_of
 from ..fields import Text
@@ -21,19 +22,6 @@ from ..keys import read_secret
 from ..verification import Verifier, check_times, open_token
 
 _ALGORITHMS = ("HS256",)
-
-
-class Suspended(Protocol):
-    """What is known of the suspended exchange: its state, and what the token of its redirect said."""
-
-    @property
-    def state(self) -> str: ...
-    @property
-    def issuer(self) -> str: ...
-    @property
-    def subject(self) -> str: ...
-    @property
-    def issued(self) -> frozenset[str]: ...
 
 
 class VerifyRedirectToken(Action):
@@ -65,14 +53,14 @@ class VerifyRedirectToken(Action):
             env.declare(self.into, map_of(STRING, DYN), "into")
         named = named_key(env, env.secret(self.secret, "secret"), read_secret, _ALGORITHMS, "secret")
         verifier = Verifier()
-        parameter, into, optional = self.parameter, self.into, self.optional
+        name, into, optional = self.parameter, self.into, self.optional
 
         def verify(x: Exchange) -> Response | None:
             try:
-                token = open_token(_sent(x, parameter), _ALGORITHMS)
+                token = open_token(_sent(x, name), _ALGORITHMS)
                 claims = verifier.verify(token, [named.key(x)], x.now)
                 check_times(claims, 0.0, x.now)
-                _check_return(claims, getattr(x, "suspended", None))
+                _check_return(claims, x.suspended)
             except BadToken as error:
                 if not optional:
                     return refuse(x, error)
@@ -86,17 +74,12 @@ class VerifyRedirectToken(Action):
         return verify
 
 
-def _sent(x: Exchange, parameter: str) -> str:
+def _sent(x: Exchange, name: str) -> str:
     """Give the parameter of the body, else of the query; a missing one is the empty text."""
-    request = x.request
-    if request.has_body:
-        try:
-            value = request.document.get((parameter,))
-        except EvaluationError:
-            value = None
-        if value is not None:
-            return value if isinstance(value, str) else ""
-    return request.parameters.get(parameter) if request.parameters.has(parameter) else ""
+    try:
+        return parameter(x.request, name) or ""
+    except EvaluationError:
+        return ""
 
 
 def _check_return(claims: Mapping[str, Any], suspended: Suspended | None) -> None:
