@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
-from ..engine import run
+from ..engine import returns, run
 from ..engine.effects import Effect, Lookup
 from ..engine.errors import ABSORBED, CostExceeded, EffectFailed, EvaluationError, Unreadable
 from ..engine.exchange import Exchange
@@ -173,8 +173,12 @@ class _Playing:
             return
         exchange = self._begin(request)
         try:
-            stage.ruleset.choose(exchange)
-            answer = yield from self._settle(run.before(exchange))
+            if returns.is_reserved(request.path):
+                begun = returns.resume(exchange)
+            else:
+                stage.ruleset.choose(exchange)
+                begun = run.before(exchange)
+            answer = yield from self._settle(begun)
         except Unreadable as error:
             answer = yield from self._settle(run.refuse(exchange, error.status, error.cause))
         if answer is None:

@@ -161,6 +161,12 @@ def test_the_auth_service_answers_each_call_as_the_list_says() -> None:
     assert findings(both) == ()
 
 
+@pytest.mark.parametrize(("path", "status"), [("/.vestibule/x", 404), ("/.vestibule/continue", 401)])
+def test_a_path_of_the_proxys_own_is_not_forwarded(path: str, status: int) -> None:
+    expect = f"expect: {{upstream: not called, response: {{status: {status}}}, rules: {{ran: []}}}}"
+    assert findings(f"request: {{path: {path}}}, {expect}") == ()
+
+
 @pytest.mark.parametrize(("fails", "status"), [("down", 502), ("late", 504)])
 def test_an_auth_service_that_fails_is_answered_as_the_proxy_does(fails: str, status: int) -> None:
     expect = f"expect: {{upstream: {{path: /}}, response: {{status: {status}}}}}"
