@@ -7,7 +7,7 @@ reference. `compile` turns it, once, at load, into the function that runs. Actio
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, RootModel
 from ..engine.errors import Side
 from ..engine.exchange import Exchange
 from ..engine.message import Headers, Limits
-from ..engine.ruleset import Redaction, Run
+from ..engine.ruleset import Operation, Redaction, Run
 from .cel import Program, Type
 from .paths import FieldPath
 
@@ -79,6 +79,8 @@ class StepEnvironment(Protocol):
     methods: frozenset[str] | None
     # The paths of the rule's match that end in `/*`, without that end.
     prefixes: tuple[str, ...]
+    # Those that the packs of the rule set name.
+    operations: Mapping[str, Operation]
     limits: Limits
     public_origin: str | None
     allow_redirects: tuple[str, ...]
@@ -110,6 +112,9 @@ class StepEnvironment(Protocol):
         timestamps become text as CEL's string(); null, lists, maps and bytes are an EvaluationError. `secrets` allows
         `${secret:…}`.
         """
+
+    def pieces(self, source: str, *loc: str | int, secrets: bool = False) -> tuple[str | Value[Any], ...]:
+        """Compile a string that may hold `${…}` piece by piece, for a caller that writes each in its own way."""
 
     def value(self, data: Any, *loc: str | int, secrets: bool = False, json: bool = True) -> Value[Any]:
         """Compile JSON data of any depth whose strings may hold `${…}`; a string that is exactly one keeps its type.

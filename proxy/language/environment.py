@@ -12,7 +12,7 @@ from typing import Any
 from ..engine.errors import EvaluationError, Side
 from ..engine.exchange import Exchange
 from ..engine.message import Headers, Limits
-from ..engine.ruleset import Redaction
+from ..engine.ruleset import Operation, Redaction
 from . import template
 from .action import Phase, Place, Value
 from .cel import BOOL, BYTES, DYN, NULL, STRING, CelProblems, Environment, Program, Type, compile, to_json
@@ -99,6 +99,7 @@ class StepScope:
         self.suspends = rule.suspends
         self.methods = rule.methods
         self.prefixes = rule.prefixes
+        self.operations: Mapping[str, Operation] = rule.vocabulary.operations
         self.limits = rule.options.limits
         self.public_origin = rule.options.public_origin
         self.allow_redirects = rule.options.allow_redirects
@@ -259,6 +260,20 @@ class StepScope:
             lambda x: "".join([piece if isinstance(piece, str) else write(piece(x)) for piece in pieces]),
             False, STRING, used, names,
         )  # fmt: skip
+
+    def pieces(self, source: str, *loc: str | int, secrets: bool = False) -> tuple[str | Value[Any], ...]:
+        parts = self._parse(source, loc)
+        if isinstance(parts, template.Secret):
+            read = self._secret(parts, loc, allowed=secrets)
+            return (Value(read, False, STRING, (), frozenset({parts.name})),)
+        found: list[str | Value[Any]] = []
+        for part in parts:
+            if isinstance(part, str):
+                found.append(part)
+            else:
+                program = self._compile(part.source, part.offset, loc, None, secrets=secrets)
+                found.append(Value(program.run, program.constant, program.type, (program,), program.secrets))
+        return tuple(found)
 
     def value(self, data: Any, *loc: str | int, secrets: bool = False, json: bool = True) -> Value[Any]:
         if isinstance(data, str):

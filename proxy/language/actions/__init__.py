@@ -32,6 +32,7 @@ _TABLE = {
     "verify_token": "verify_token.VerifyToken",
     "mint_token": "mint_token.MintToken",
     "verify_redirect_token": "verify_redirect_token.VerifyRedirectToken",
+    "lookup": "lookup.Lookup",
     "log": "log.Log",
 }
 

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import msgspec
 from pydantic import Field, model_validator
 
 from ...engine.exchange import Exchange
 from ...engine.message import Headers, Line, Response
-from ...engine.pairs import encode_form
 from ...engine.ruleset import Run
 from ..action import Action, StepEnvironment
 from ..answers import AnswerHeaders, AnswerLines, lay
+from ..contents import FORM_TYPE, JSON_TYPE, TEXT_TYPE, Write, compile_form, compile_json, compile_text, nothing
 from ..fields import Status, Text
 from ..names import OF_A_BODY, OWN
-from ..slots import constant
 
 _WITHOUT_BODY = (204, 205, 304)
 _BODIES = ("json", "form", "text")
 _TYPES = {
-    "json": b"application/json",
-    "form": b"application/x-www-form-urlencoded",
-    "text": b"text/plain; charset=utf-8",
+    "json": JSON_TYPE.encode(),
+    "form": FORM_TYPE.encode(),
+    "text": TEXT_TYPE.encode(),
 }
 # What `respond` may say for itself, as its body is its own.
 _FREE = ("content-type", "cache-control", "last-modified", "etag")
 _FIXED = {name: reason for name, reason in {**OWN, **OF_A_BODY}.items() if name not in _FREE}
 _NO_STORE: Line = (b"cache-control", b"Cache-Control", b"no-store")
-
-_Body = Callable[[Exchange], bytes]
 
 
 class Respond(Action):
@@ -85,33 +80,9 @@ class Respond(Action):
             if name.lower() == "location" and 300 <= self.status < 400 and "${" in str(value):
                 env.problem("bad-setting", "use the action `redirect`, which checks where it leads", "headers", name)
 
-    def _body(self, env: StepEnvironment, kind: str | None) -> _Body:
-        if kind is None:
-            return lambda _: b""
+    def _body(self, env: StepEnvironment, kind: str | None) -> Write:
         if kind == "json":
-            value = env.value(self.json_, "json")
-            if value.constant:
-                return _always(msgspec.json.encode(constant(value)))
-            return lambda x: msgspec.json.encode(value.read(x))
+            return compile_json(env, self.json_, "json")
         if kind == "text":
-            text = env.text(self.text or "", "text", place="text")
-            return _always(constant(text).encode()) if text.constant else lambda x: text.read(x).encode()
-        return _form(env, self.form or {})
-
-
-def _always(content: bytes) -> _Body:
-    return lambda _: content
-
-
-def _form(env: StepEnvironment, form: dict[str, str | list[str]]) -> _Body:
-    for name in form:
-        if "${" in name:
-            env.problem("bad-name", "a name is literal text; names are never templates", "form", name, key=True)
-    pairs = [
-        (encode_form(name), env.text(text, "form", name, *where, place="form"))
-        for name, setting in form.items()
-        for where, text in (
-            [((), setting)] if isinstance(setting, str) else [((i,), one) for i, one in enumerate(setting)]
-        )
-    ]
-    return lambda x: "&".join([f"{name}={encode_form(value.read(x))}" for name, value in pairs]).encode()
+            return compile_text(env, self.text or "", "text")
+        return compile_form(env, self.form, "form") if self.form is not None else nothing
