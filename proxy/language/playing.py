@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from ..engine import returns, run
 from ..engine.effects import Effect, Lookup
@@ -67,20 +68,25 @@ class Stage:
             groups = list(_groups(only))
         else:
             groups = [group for exchange in case.exchanges for group in _groups(exchange)]
-        total = sum(len(group) for _, group in groups)
-        findings: list[str] = []
-        ran: list[str] = []
-        number = 0
+        played: list[_Playing] = []
         for wait, group in groups:
             self.now += wait
             playing = [_Playing(self, play, answers) for play, answers in group]
             _drive(playing)
-            for one in playing:
-                number += 1
-                place = f"exchange {number} of {total}: " if total > 1 else ""
-                findings += [f"{place}{finding}" for finding in one.findings]
-                ran += one.ran
-        return Played(tuple(findings), tuple(dict.fromkeys(ran)))
+            played += playing
+        ran = dict.fromkeys(name for one in played for name in one.ran)
+        return Played(tuple(_told([one.findings for one in played])), tuple(ran))
+
+
+def _told(findings: Sequence[list[str]]) -> Iterator[str]:
+    """Say of which exchange each finding is; the same findings of several in a row are told once."""
+    total, first = len(findings), 0
+    for same, group in groupby(findings):
+        last = first + len(list(group))
+        which = f"exchange {last}" if last == first + 1 else f"exchanges {first + 1} to {last}"
+        place = f"{which} of {total}: " if total > 1 else ""
+        yield from (f"{place}{finding}" for finding in same)
+        first = last
 
 
 class _Answers:

@@ -126,6 +126,10 @@ def test_what_an_exchange_kept_may_stand_in_the_claims_of_a_later_token() -> Non
             "exchange 8 of 8: response.status: expected 201, got 200",
         ),
         (
+            f"exchanges: [{{{ROOT}}}, {{{ROOT}, {MADE}, repeat: 3}}]",
+            "exchanges 2 to 4 of 4: response.status: expected 201, got 200",
+        ),
+        (
             "exchanges: [{request: {path: /}, keep: {state: location.query.state}}]",
             "keep.state: location.query.state: the answer has no Location (its status is 200)",
         ),
