@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from ...engine import addresses
 from ...engine.effects import Effect, FetchKeys
 from ...engine.errors import ABSORBED
 from ...engine.exchange import Exchange
@@ -40,7 +41,9 @@ class Keys(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, hide_input_in_errors=True)
 
     jwks: Text | None = Field(
-        None, description="The https address of a JWK Set (RFC 7517), literal or from `configuration`."
+        None,
+        description="The https address of a JWK Set (RFC 7517), literal or from `configuration`, or a path of the auth "
+        "service itself.",
     )
     secret: Text | None = Field(None, description="`${secret:NAME}`: a shared secret, at least as long as the hash.")
     pem: Text | None = Field(None, description="A public key in PEM, as it stands or as `${secret:NAME}`.")
@@ -193,8 +196,24 @@ def key_set_address(env: StepEnvironment, source: str, *loc: str | int) -> str:
     if not address:
         # It was reported.
         return ""
+    if address.startswith("/"):
+        if not _is_own(address):
+            env.problem("bad-setting", "this is no path of the auth service", *loc)
+        return address
     if not host or parts.username is not None or parts.fragment or not address.isascii() or re.search(r"\s", address):
-        env.problem("bad-setting", "this is no address of a key set: write `https://host/path`", *loc)
+        env.problem(
+            "bad-setting",
+            "this is no address of a key set: write `https://host/path`, or a path of the auth service",
+            *loc,
+        )
     elif parts.scheme != "https" and not (parts.scheme == "http" and _LOOPBACK(host)):
         env.problem("bad-setting", "keys are fetched by https, or by http from this machine alone", *loc)
     return address
+
+
+def _is_own(path: str) -> bool:
+    try:
+        addresses.read(path)
+    except addresses.AddressError:
+        return False
+    return "#" not in path
