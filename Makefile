@@ -32,7 +32,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/vestibule check --strict rules
+	$(BIN)/vestibule check --strict --secrets tests/secrets rules
 	$(BIN)/vestibule test rules
 
 unit: $(STAMP)

@@ -29,7 +29,7 @@ class Kind:
 
 KINDS = {
     "kibo": Kind("kibo", ("refuse-disposable-mail", "short-tickets", "ticket-to-bearer")),
-    "auth0": Kind("oauth", ("deny",)),
+    "auth0": Kind("oauth", ("deny", "redirect", "result-url")),
     "oauth": Kind("oauth", ("deny", "refresh-cookie")),
 }
 
@@ -45,8 +45,8 @@ _README = """\
 # Vestibule in front of {description}
 
 - `vestibule.yaml` has the settings: where it listens, where it leads.
-- `rules/` has the rules, and beside each file its test cases. `vestibule check --strict rules` names every mistake.
-- `vestibule test rules` runs the cases.
+- `rules/` has the rules, and beside each file its test cases.
+- `vestibule check --strict --secrets secrets rules` names every mistake, `vestibule test rules` runs the cases.
 - `vestibule run --watch`, in this folder, serves them, says what to try, and takes changes as you save them.
 - `secrets/` has one file for each `${{secret:NAME}}` of a rule. What is there is random, for tests only, kept out of
   git by the folder's `.gitignore`.

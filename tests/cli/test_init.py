@@ -95,6 +95,18 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     assert (code, err) == (1, f"{tmp_path / 'file' / 'shop'}: cannot be written: Not a directory\n")
 
 
+def test_each_secret_that_the_rules_name_is_a_random_one_of_its_own(tmp_path: Path) -> None:
+    made = []
+    for name in ("one", "other"):
+        make("auth0", tmp_path / name)
+        made.append(tmp_path / name / "secrets" / "mfa_hmac")
+        assert stat.S_IMODE(made[-1].stat().st_mode) == 0o600
+    one, other = (file.read_text() for file in made)
+    assert one.startswith("test-only-")
+    assert len(one) >= 32
+    assert one != other
+
+
 def test_secrets_are_the_owners_alone_and_stay_out_of_git(tmp_path: Path) -> None:
     make("oauth", tmp_path)
     folder = tmp_path / "secrets"
