@@ -17,7 +17,8 @@ NAVIGATES = {"Sec-Fetch-Mode": "navigate", "Accept": "text/html"}
 
 @pytest.fixture(scope="module")
 def proxy() -> Iterator[Proxy]:
-    with running("--upstream", "sandbox:oauth", "--rules", ROOT / "rules" / "auth0") as proxy:
+    rules, secrets = ROOT / "rules" / "auth0", ROOT / "tests" / "secrets"
+    with running("--upstream", "sandbox:oauth", "--rules", rules, "--secrets", secrets) as proxy:
         yield proxy
 
 
