@@ -190,7 +190,10 @@ class Lead:
 
 @dataclass(frozen=True, slots=True)
 class Publish(Effect):
-    """End a lead: with what those who wait get, and those who come within `ttl` (0: no one else); None is a failure."""
+    """End a lead: with what those who wait get, and those who come within `ttl` (0: no one else).
+
+    None is a failure, which those who wait have as theirs: none of them calls again.
+    """
 
     key: str
     ticket: str

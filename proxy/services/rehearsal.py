@@ -16,20 +16,15 @@ from ..engine.effects import (
     Lead,
     Lookup,
     Publish,
-    Reserve,
-    Settle,
     Share,
-    StoreAdd,
-    StoreGet,
-    StoreIncrement,
-    StoreSet,
-    StoreTake,
 )
 from ..engine.errors import EffectFailed
 from ..language.rehearsing import Outside, Performer, Waiting
 from .answers import Answers, key_of
 from .breaker import Circuit, has_failed
-from .store import Store, StoreError
+from .store import StoreError
+from .store.effects import StoreEffect
+from .store.effects import perform as perform_on
 from .store.memory import MemoryStore
 
 # A reservation outlives no case.
@@ -58,8 +53,10 @@ class _Rehearsal:
                 return self._shares.ask(effect)
             case Publish():
                 return self._shares.publish(effect)
+            case _ if isinstance(effect, StoreEffect):
+                return _at_once(perform_on(self._store, effect, lease=_LEASE))
             case _:
-                return _at_once(_ask(self._store, effect))
+                raise EffectFailed(f"a test cannot do this: {type(effect).__name__}")
 
 
 def _at_once(ask: Coroutine[Any, Any, Any]) -> Any:
@@ -73,25 +70,6 @@ def _at_once(ask: Coroutine[Any, Any, Any]) -> Any:
     finally:
         ask.close()
     raise RuntimeError("an effect of a test waited")
-
-
-async def _ask(store: Store, effect: Effect) -> Any:
-    match effect:
-        case StoreGet(key):
-            return await store.get(key)
-        case StoreSet(key, value, ttl):
-            return await store.set(key, value, ttl)
-        case StoreAdd(key, value, ttl):
-            return await store.add(key, value, ttl)
-        case StoreTake(key):
-            return await store.take(key)
-        case StoreIncrement(key, ttl):
-            return await store.increment(key, ttl)
-        case Reserve(key, most, per, block, settles):
-            return await store.reserve(key, most=most, per=per, block=block, lease=_LEASE if settles else None)
-        case Settle(key, ticket, failed, most, per, block):
-            return await store.settle(key, ticket, failed=failed, most=most, per=per, block=block)
-    raise EffectFailed(f"a test cannot do this: {type(effect).__name__}")
 
 
 class _Lookups:
