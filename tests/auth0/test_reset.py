@@ -60,7 +60,7 @@ async def test_a_browser_that_sets_its_password_is_sent_back_to_the_shop(
 
 
 async def test_a_program_gets_the_answer_and_the_address(proxy: Proxy, client: aiohttp.ClientSession) -> None:
-    _, found = await follow(client, await link(proxy, client, "vip@example.com"))
+    _, found = await follow(client, await link(proxy, client, "jane@example.com"))
     form = {"reset_token": found["reset_token"], "new_password": "short"}
     async with client.post("/u/reset-password", json=form) as answer:
         assert (answer.status, "Vestibule-Result-Url" in answer.headers) == (400, False)
