@@ -9,7 +9,7 @@ from ..engine.effects import Answer, FetchKeys, Lookup
 from ..engine.errors import EffectFailed
 from ..engine.ruleset import Ruleset
 from .case_content import GivenLookup
-from .case_messages import make_answer
+from .case_messages import CaseError, make_answer
 from .case_model import Case, GeneratedKey, Given
 from .case_names import Names
 from .case_tokens import public_jwk
@@ -47,7 +47,11 @@ class CaseWorld:
         if given.method is not None and given.method != lookup.method:
             return False
         if given.url is not None:
-            return self._names.fill(given.url, {}) == lookup.url
+            try:
+                return self._names.fill(given.url, {}) == lookup.url
+            except CaseError:
+                # A name in it that means nothing yet: nobody can have called it.
+                return False
         operation = self._ruleset.route(lookup.method, lookup.url.partition("?")[0]).operation
         return operation is not None and operation.name == given.operation
 

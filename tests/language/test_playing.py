@@ -150,6 +150,13 @@ def test_a_lookup_that_nobody_described_fails_and_is_told() -> None:
     assert play(near, before=call()).findings == (f"{told}; did you mean that for https://crm.example/user/u1?",)
 
 
+def test_an_address_with_a_name_that_is_kept_later_is_no_answer_before() -> None:
+    lookups = [{"url": "https://crm.example/${later}", "status": 500}, {"url": CRM}]
+    exchanges = [{**ROOT, "keep": {"later": "'users/u1'"}, "expect": {"holds": "response.body.status == 200"}}]
+    exchanges.append({**ROOT, "expect": {"holds": "response.body.status == 500"}})
+    assert play({"lookups": lookups, "exchanges": exchanges}, before=call()).findings == ()
+
+
 def test_calls_are_compared_in_order_and_whole_bodies() -> None:
     case = {**ROOT, "lookups": [{"url": CRM}]}
     post = call(method="POST", body=b'{"code":"123456"}')
