@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "schema": ("schema", "Print the JSON Schema of a rule file, for editors."),
     "reference": ("reference", "Print the reference of the rule language."),
     "config": ("config", "Print the settings, and where each comes from."),
+    "jwt": ("jwt", "Decode, verify and sign tokens."),
     "version": ("version", "Print the version."),
 }
 

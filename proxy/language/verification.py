@@ -21,7 +21,7 @@ WORDS: Mapping[str, str] = {
     "missing": "there is no token",
     "malformed": "it is no signed token in its one spelling",
     "header": "its header has a wrong type, or needs what is not supported",
-    "algorithm": "it is not signed with an algorithm of the rule's",
+    "algorithm": "its algorithm is none of those that it may be signed with",
     "key": "no key fits it",
     "signature": "the signature is wrong",
     "claims": "a claim is missing or of a wrong type",

@@ -6,20 +6,15 @@ from typing import Any
 
 from pydantic import Field
 
-from ...engine.errors import EvaluationError
 from ...engine.exchange import Exchange
 from ...engine.ruleset import Run
-from .. import jws
+from .. import minting
 from ..action import Action, StepEnvironment
 from ..cel import STRING
 from ..fields import Duration, Text
 from ..key_settings import named_key
 from ..keys import Algorithm, family, read_private, read_secret
 from ..secrecy import mark_secret
-from ..verification import misused_claims
-
-# What the token says for itself.
-_OWN = ("iat", "exp")
 
 
 class MintToken(Action):
@@ -39,7 +34,7 @@ class MintToken(Action):
 
     def compile(self, env: StepEnvironment) -> Run:
         for name in self.claims:
-            if name in _OWN:
+            if name in minting.OWN:
                 env.problem("bad-setting", f"the claim {name} is set by the proxy", "claims", name, key=True)
         if self.expires_in < 1:
             env.problem("bad-setting", "a token holds for at least a second", "expires_in")
@@ -49,21 +44,18 @@ class MintToken(Action):
         typ = env.text(self.typ, "typ", place="text").read
         kid = env.text(self.kid, "kid", place="text").read if self.kid is not None else None
         env.declare(self.into, STRING, "into")
-        algorithm, expires_in, into = self.algorithm, int(self.expires_in), self.into
+        algorithm, expires_in, into = self.algorithm, self.expires_in, self.into
 
-        def mint(x: Exchange) -> None:
-            now = int(x.now)
-            said = {**claims(x), "iat": now, "exp": now + expires_in}
-            for name in misused_claims(said):
-                raise EvaluationError(f"the claim {name} of a token is of a wrong type")
-            header = {"alg": algorithm, "typ": typ(x)}
-            if kid is not None:
-                header["kid"] = kid(x)
-            key = named.key(x)
-            token = jws.put_together(header, said, lambda message: key.sign(algorithm, message))
-            if len(token) > jws.LONGEST:
-                raise EvaluationError(f"the token would be longer than {jws.LONGEST} characters")
-            x.variables[into] = token
+        def sign(x: Exchange) -> None:
+            x.variables[into] = minting.mint(
+                named.key(x),
+                algorithm,
+                claims(x),
+                now=x.now,
+                expires_in=expires_in,
+                typ=typ(x),
+                kid=kid(x) if kid is not None else None,
+            )
             mark_secret(x, (into,), (into,))
 
-        return mint
+        return sign
