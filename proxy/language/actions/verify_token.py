@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Generator, Sequence
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from ...engine import addresses
 from ...engine.effects import Effect, FetchKeys
 from ...engine.errors import ABSORBED
 from ...engine.exchange import Exchange
@@ -22,11 +19,11 @@ from ..jws import BadToken, Compact
 from ..key_settings import NamedKey, named_key, refuse
 from ..keys import Algorithm, family, one_family, read_public, read_secret
 from ..packs import hold_claims
+from ..service_addresses import compile_address
 from ..slots import constant
 from ..verification import WORDS, Expected, Keyring, Verifier, check, fitting, open_token
 
 _LONGEST_LEEWAY = 600.0
-_LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1").fullmatch
 
 Texts = Sequence[Callable[[Exchange], str]]
 
@@ -163,7 +160,7 @@ class VerifyToken(Action):
             env.problem("bad-setting", text, "keys", given[0], key=True)
             return nothing, ""
         if keys.jwks is not None:
-            return nothing, key_set_address(env, keys.jwks, "keys", "jwks")
+            return nothing, _key_set(env, keys.jwks, "keys", "jwks")
         if keys.secret is not None:
             value = env.secret(keys.secret, "keys", "secret")
             return named_key(env, value, read_secret, algorithms, "keys", "secret"), ""
@@ -179,41 +176,15 @@ class VerifyToken(Action):
         return Value(lambda x: value.read(x).encode(), value.constant, BYTES, (), value.secrets)
 
 
-def key_set_address(env: StepEnvironment, source: str, *loc: str | int) -> str:
-    """Give the address of a key set, which is known at load; one that may not be asked is a problem."""
-    value = env.text(source, *loc, place="address")
-    if any(program.names - {"configuration"} or program.reads for program in value.programs):
-        text = "the address of keys is literal or comes from `configuration`: else a client could choose them"
+def _key_set(env: StepEnvironment, source: str, *loc: str | int) -> str:
+    """Give the address of a key set, known at load: a client that chose among sets could drive out those in use."""
+    value = compile_address(env, source, *loc)
+    if value.secrets or any(program.names - {"configuration"} or program.reads for program in value.programs):
+        text = "the address of keys is literal or comes from `configuration`: a client could choose them otherwise"
         env.problem("bad-setting", text, *loc)
-        return ""
+        return "/"
     try:
-        address = constant(value)
-        parts = urlsplit(address)
-        host, _ = parts.hostname or "", parts.port
+        return constant(value)
     except (*ABSORBED, AttributeError):
-        env.problem("bad-setting", "this is no address", *loc)
-        return ""
-    if not address:
-        # It was reported.
-        return ""
-    if address.startswith("/"):
-        if not _is_own(address):
-            env.problem("bad-setting", "this is no path of the auth service", *loc)
-        return address
-    if not host or parts.username is not None or parts.fragment or not address.isascii() or re.search(r"\s", address):
-        env.problem(
-            "bad-setting",
-            "this is no address of a key set: write `https://host/path`, or a path of the auth service",
-            *loc,
-        )
-    elif parts.scheme != "https" and not (parts.scheme == "http" and _LOOPBACK(host)):
-        env.problem("bad-setting", "keys are fetched by https, or by http from this machine alone", *loc)
-    return address
-
-
-def _is_own(path: str) -> bool:
-    try:
-        addresses.read(path)
-    except addresses.AddressError:
-        return False
-    return "#" not in path
+        env.problem("bad-setting", "this address has no value at load", *loc)
+        return "/"
