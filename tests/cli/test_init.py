@@ -18,6 +18,11 @@ LOGINS = {
         {"username": "jane@example.com", "password": "correct-horse-1"},
         {"x-vol-site": "2"},
     ),
+    "sfcc": (
+        "/s/RefArch/dw/shop/v23_2/customers/auth",
+        {"type": "credentials"},
+        {"Authorization": "Basic amFuZUBleGFtcGxlLmNvbTpjb3JyZWN0LWhvcnNlLTE="},
+    ),
     "oauth": (
         "/oauth/token",
         {
