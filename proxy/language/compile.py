@@ -36,7 +36,7 @@ _KEYS: tuple[tuple[Phase, str], ...] = (("before", "before"), ("continue", "cont
 # Actions that the language names and a later version brings.
 _LATER = frozenset(
     {
-        "cache_delete", "cache_get", "cache_set", "challenge",
+        "challenge",
     }
 )  # fmt: skip
 # `on_error: continue` would turn each of these into "let it through".

@@ -32,6 +32,9 @@ _TABLE = {
     "verify_token": "verify_token.VerifyToken",
     "mint_token": "mint_token.MintToken",
     "verify_redirect_token": "verify_redirect_token.VerifyRedirectToken",
+    "cache_get": "cache.CacheGet",
+    "cache_set": "cache.CacheSet",
+    "cache_delete": "cache.CacheDelete",
     "lookup": "lookup.Lookup",
     "log": "log.Log",
 }
