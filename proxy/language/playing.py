@@ -206,10 +206,9 @@ class _Playing:
         while isinstance(result, run.Pending):
             try:
                 value = self.stage.perform(result.effect, self)
-                while isinstance(value, Waiting):
-                    if not value.over:
-                        yield value
-                    value = value.result
+                if isinstance(value, Waiting):
+                    yield value
+                    value = value.take()
             except EffectFailed as error:
                 if isinstance(error, NotGivenError):
                     self.findings.append(error.cause)

@@ -17,17 +17,24 @@ class NotGivenError(EffectFailed):
 
 
 class Waiting:
-    """An effect that ends when another exchange has gone on: `over` says so, and then `result` is its result."""
+    """An effect that ends when another exchange has gone on: `over` says so, and then `take` gives its result."""
 
-    __slots__ = ("over", "result")
+    __slots__ = ("_result", "over")
 
     def __init__(self) -> None:
         self.over = False
-        self.result: Any = None
+        self._result: Any = None
 
     def end(self, result: Any) -> None:
+        """End it with a result, or with the EffectFailed that it is to raise."""
         self.over = True
-        self.result = result
+        self._result = result
+
+    def take(self) -> Any:
+        """Give the result, or raise what it ended with."""
+        if isinstance(self._result, EffectFailed):
+            raise self._result
+        return self._result
 
 
 class Outside(Protocol):

@@ -22,13 +22,14 @@ from ..engine.errors import EffectFailed
 from ..language.rehearsing import Outside, Performer, Waiting
 from .answers import Answers, key_of
 from .breaker import Circuit, has_failed
+from .sharing import CALL_FAILED, LEASE
 from .store import StoreError
 from .store.effects import StoreEffect
 from .store.effects import perform as perform_on
 from .store.memory import MemoryStore
 
-# A reservation outlives no case.
-_LEASE = 86400.0
+# Longer than any exchange of a case is under way.
+_RESERVED = 86400.0
 
 
 def rehearse(clock: Callable[[], float], outside: Outside) -> Performer:
@@ -54,7 +55,7 @@ class _Rehearsal:
             case Publish():
                 return self._shares.publish(effect)
             case _ if isinstance(effect, StoreEffect):
-                return _at_once(perform_on(self._store, effect, lease=_LEASE))
+                return _at_once(perform_on(self._store, effect, lease=_RESERVED))
             case _:
                 raise EffectFailed(f"a test cannot do this: {type(effect).__name__}")
 
@@ -108,7 +109,7 @@ class _Lookups:
 
 @dataclass(slots=True)
 class _Shared:
-    """One key: led by a ticket, or published until `end`; `waiting` are those who came while it was led."""
+    """One key: led by a ticket, or published, until `end`; `waiting` are those who came while it was led."""
 
     ticket: str | None = None
     value: bytes = b""
@@ -117,7 +118,7 @@ class _Shared:
 
 
 class _Shares:
-    """The upstream calls that several exchanges share."""
+    """The upstream calls that several exchanges share, as sharing.py does it through a store."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -126,28 +127,21 @@ class _Shares:
 
     def ask(self, share: Share) -> Lead | bytes | Waiting:
         shared = self._shared.setdefault(share.key, _Shared())
-        if shared.ticket is not None:
-            shared.waiting.append(waiting := Waiting())
-            return waiting
-        if self._clock() < shared.end:
+        if self._clock() >= shared.end:
+            shared.ticket, shared.end = str(next(self._tickets)), self._clock() + LEASE
+            return Lead(shared.ticket)
+        if shared.ticket is None:
             return shared.value
-        return self._lead(shared)
-
-    def _lead(self, shared: _Shared) -> Lead:
-        shared.ticket = str(next(self._tickets))
-        return Lead(shared.ticket)
+        shared.waiting.append(waiting := Waiting())
+        return waiting
 
     def publish(self, end: Publish) -> None:
         shared = self._shared.setdefault(end.key, _Shared())
         if shared.ticket != end.ticket:
             return
-        shared.ticket = None
-        if end.value is None:
-            # One of those who wait makes the call instead.
-            if shared.waiting:
-                shared.waiting.pop(0).end(self._lead(shared))
-            return
-        shared.value, shared.end = end.value, self._clock() + end.ttl
+        shared.ticket, shared.end = None, self._clock()
+        if end.value is not None:
+            shared.value, shared.end = end.value, self._clock() + end.ttl
         waiting, shared.waiting = shared.waiting, []
         for one in waiting:
-            one.end(end.value)
+            one.end(end.value if end.value is not None else EffectFailed(CALL_FAILED))

@@ -16,7 +16,9 @@ from ..engine.effects import Lead, Publish, Share
 from ..engine.errors import EffectFailed
 from .store import Store, StoreError
 
-_LEASE = 60.0
+LEASE = 60.0
+# What those hear who waited for a call that failed.
+CALL_FAILED = "the upstream call that others waited for failed"
 # How long those who waited have to fetch what was published for them alone.
 _ECHO = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.05
@@ -48,7 +50,7 @@ class Sharing:
             kept = await self._store.get(key)
             if kept is None:
                 ticket = secrets.token_hex(8)
-                if await self._store.add(key, _LED + ticket.encode(), _LEASE):
+                if await self._store.add(key, _LED + ticket.encode(), LEASE):
                     return Lead(ticket)
                 continue
             outcome: bytes | None = kept
@@ -56,7 +58,7 @@ class Sharing:
                 outcome = await self._wait(key, kept[1:].decode())
             if outcome is not None:
                 if outcome[:1] == _FAILED:
-                    raise EffectFailed("the upstream call that others waited for failed")
+                    raise EffectFailed(CALL_FAILED)
                 return outcome[1:]
 
     async def publish(self, effect: Publish) -> None:

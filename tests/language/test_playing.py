@@ -277,15 +277,15 @@ def test_a_shared_answer_that_is_not_kept_is_only_for_those_who_wait() -> None:
     assert play({"exchanges": exchanges}, before=shared.before, after=shared.after).findings == ()
 
 
-def test_one_of_those_who_wait_makes_a_shared_call_that_failed() -> None:
+def test_those_who_wait_for_a_shared_call_that_failed_fail_too_and_the_next_one_calls() -> None:
     shared = Shared(published=None)
-    exchanges = [{"together": [{**LED, "repeat": 3}]}]
+    exchanges = [{"together": [LED, {**ROOT, **say(503), "repeat": 2}]}, LED]
     assert play({"exchanges": exchanges}, before=shared.before, after=shared.after).findings == ()
 
 
 def test_a_shared_call_that_nobody_ends_is_an_error_of_the_rule_that_waits() -> None:
     late = {**ROOT, **say(504)}
-    case = {"exchanges": [{"together": [LED, late]}, late]}
+    case = {"exchanges": [{"together": [LED, late]}, {**late, "wait": "59s"}, {**LED, "wait": "1s"}]}
     assert play(case, before=Shared().before).findings == ()
 
 
