@@ -10,6 +10,7 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from ..engine.errors import EvaluationError, Unreadable
@@ -19,9 +20,9 @@ from ..engine.json_nodes import encode
 LONGEST = 16_384
 _DEEPEST = 32
 
-# base64url without padding, its last character without loose bits.
-_PART = r"((?:[\w-]{4})*+(?:[\w-][AQgw]|[\w-]{2}[AEIMQUYcgkosw048])?)"
-_form = re.compile(rf"{_PART}\.{_PART}\.{_PART}", re.ASCII).fullmatch
+_form = re.compile(r"([\w-]*)\.([\w-]*)\.([\w-]*)", re.ASCII).fullmatch
+# base64url without padding: what its last character may be, by the length of the last group, without loose bits.
+_LAST = {2: frozenset("AQgw"), 3: frozenset("AEIMQUYcgkosw048")}
 
 
 class BadToken(Exception):
@@ -54,16 +55,27 @@ class Compact:
 def take_apart(text: str) -> Compact:
     """Take a token apart; what is not exactly one, in its one spelling, is a BadToken."""
     found = _form(text) if len(text) <= LONGEST else None
-    if found is None:
+    if found is None or not all(map(_is_canonical, found.groups())):
         raise BadToken("malformed", "it is no signed token in compact form")
     header, payload, signature = found.groups()
-    return Compact(text, _object(header, "header"), payload, _decode(signature))
+    return Compact(text, _header(header), payload, _decode(signature))
 
 
 def put_together(header: Mapping[str, Any], claims: Mapping[str, Any], sign: Callable[[bytes], bytes]) -> str:
     """Write a token; claims that JSON cannot hold are an EvaluationError."""
     start = b".".join(urlsafe_b64encode(bytes(encode(part))).rstrip(b"=") for part in (header, claims))
     return (start + b"." + urlsafe_b64encode(sign(start)).rstrip(b"=")).decode("ascii")
+
+
+def _is_canonical(part: str) -> bool:
+    rest = len(part) % 4
+    return rest == 0 or (rest != 1 and part[-1] in _LAST[rest])
+
+
+@lru_cache(256)
+def _header(part: str) -> dict[str, Any]:
+    """Read a header; kept, as an issuer's tokens have one and the same, and not to be changed."""
+    return _object(part, "header")
 
 
 def _decode(part: str) -> bytes:

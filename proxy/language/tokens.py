@@ -13,14 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..engine.errors import EvaluationError
 from ..engine.exchange import Exchange
+from . import minting
 from .action import StepEnvironment
 from .fields import Duration, Text
+from .key_settings import named_key
+from .keys import read_secret
 
 # What the token says for itself, and `state`, by which the return is known.
 RESERVED = ("iss", "sub", "aud", "iat", "nbf", "exp", "jti", "state")
-
-# RFC 7518 section 3.2: a key as long as the hash.
-_SHORTEST_KEY = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,6 @@ class RedirectToken(BaseModel):
 
     def compile(self, env: StepEnvironment) -> Sign:
         """Build the function that signs a token; `env` is that of the action whose setting `token` this is."""
-        # Its cryptography takes its time to load, and few rules sign.
-        from jwt import PyJWT
-
         for name in self.claims:
             if name in RESERVED:
                 env.problem("bad-setting", f"the claim {name} is set by the proxy", "token", "claims", name, key=True)
@@ -64,31 +61,19 @@ class RedirectToken(BaseModel):
             )
         if self.expires_in < 1:
             env.problem("bad-setting", "a token holds for at least a second", "token", "expires_in")
-        secret = env.secret(self.secret, "token", "secret").read
+        named = named_key(env, env.secret(self.secret, "token", "secret"), read_secret, ("HS256",), "token", "secret")
         subject = env.text(self.subject, "token", "subject", place="text").read if self.subject is not None else None
         claims = env.value(self.claims, "token", "claims").read
-        expires_in, issuer = int(self.expires_in), env.public_origin
-        encode = PyJWT().encode
-
-        parameter = self.parameter
+        parameter, expires_in, issuer = self.parameter, self.expires_in, env.public_origin
 
         def sign(x: Exchange) -> Signed:
-            key = secret(x)
-            if len(key) < _SHORTEST_KEY:
-                raise EvaluationError(f"the secret of the token is shorter than {_SHORTEST_KEY} bytes")
+            key = named.key(x)
             about = subject(x) if subject is not None else x.entropy(16).hex()
             if not about:
                 raise EvaluationError("the subject of the token is empty")
-            now = int(x.now)
             issued_by, id = issuer or x.request.host, x.entropy(16).hex()
-            payload = {
-                **claims(x),
-                "iss": issued_by,
-                "sub": about,
-                "iat": now,
-                "exp": now + expires_in,
-                "jti": id,
-            }
-            return Signed(parameter, encode(payload, key, algorithm="HS256"), issued_by, about, id)
+            said = {**claims(x), "iss": issued_by, "sub": about, "jti": id}
+            text = minting.mint(key, "HS256", said, now=x.now, expires_in=expires_in)
+            return Signed(parameter, text, issued_by, about, id)
 
         return sign

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -97,6 +98,10 @@ def _body(message: Callable[[Exchange], Message], label: str) -> Variable:
     )
 
 
+# A token or credentials are one word; a tab within would be a second spelling of a space.
+_visible = re.compile("[!-~]+").fullmatch
+
+
 def _authorization(x: Exchange, scheme: str) -> str | None:
     """Return what follows a scheme in the one Authorization header, or None when it is not exactly that."""
     values = x.request.headers.values(b"authorization")
@@ -106,7 +111,7 @@ def _authorization(x: Exchange, scheme: str) -> str | None:
         words = values[0].decode("ascii").split(" ")
     except UnicodeDecodeError:
         return None
-    return words[1] if len(words) == 2 and words[0].lower() == scheme and words[1] else None
+    return words[1] if len(words) == 2 and words[0].lower() == scheme and _visible(words[1]) else None
 
 
 def _bearer(x: Exchange) -> str:
