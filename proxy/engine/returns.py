@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from . import run
-from .effects import Effect, StoreGet
+from . import dialects, run
+from .effects import Effect, Reserve, Reserved, Settle, StoreGet, StoreIncrement, StoreTake
 from .errors import EvaluationError, Unreadable
-from .exchange import Exchange
+from .exchange import Exchange, Verdict
+from .factors import Challenge, Factor, tell
+from .message import Response
 from .run import Errand, Pending, Phase, Result
 from .suspension import NotResumable, Suspended, is_bound, is_state, key_of, parameter, thaw
 
@@ -34,17 +36,23 @@ def resume(exchange: Exchange) -> Result | Pending:
     request = exchange.request
     if request.path == CONTINUE and request.method in ("GET", "POST"):
         return Errand(exchange, _continue(exchange)).go()
+    if request.path == CHALLENGE and request.method == "POST":
+        return Errand(exchange, _challenge(exchange)).go()
     if request.path in (CONTINUE, CHALLENGE) and request.method != "POST":
         return run.refuse(exchange, 405, "a path of the proxy's own takes other methods")
     return run.refuse(exchange, 404, "the path is reserved")
 
 
-def find(exchange: Exchange, name: str, then: str) -> Generator[Effect, Any, Suspended]:
-    """Make an exchange the suspended one whose state a parameter of the request holds; raises NotResumable."""
+def _parameter(exchange: Exchange, *names: str) -> str | None:
+    """Read a parameter by the first of its names that is there; one that cannot be read raises NotResumable."""
     try:
-        state = parameter(exchange.request, name)
+        return next((value for name in names if (value := parameter(exchange.request, name)) is not None), None)
     except (Unreadable, EvaluationError) as error:
         raise NotResumable(error.cause) from None
+
+
+def _find(exchange: Exchange, state: str | None, then: str) -> Generator[Effect, Any, Suspended]:
+    """Make an exchange the suspended one of a state; raises NotResumable."""
     if state is None or not is_state(state):
         raise NotResumable("there is no state")
     data = yield StoreGet(key_of(state))
@@ -59,8 +67,108 @@ def find(exchange: Exchange, name: str, then: str) -> Generator[Effect, Any, Sus
 
 def _continue(exchange: Exchange) -> Generator[Effect, Any, Result | Pending]:
     request = exchange.request
-    found = yield from find(exchange, "state", "continue")
+    found = yield from _find(exchange, _parameter(exchange, "state"), "continue")
     if not is_bound(request, found.details):
         raise NotResumable("it comes from another browser")
     exchange.enter("continue")
     return Phase(exchange, exchange.chosen[:1], last=False).go()
+
+
+# A challenge: {challenge_token, factor, code}
+
+# Wrong codes of one subject, over all challenges.
+_SUBJECT = (10, 3600.0, 3600.0)
+
+
+def _challenge(exchange: Exchange) -> Generator[Effect, Any, Result | Pending]:
+    token = _parameter(exchange, "challenge_token", "mfa_token")
+    name, code = _parameter(exchange, "factor"), _parameter(exchange, "code")
+    found = yield from _find(exchange, token, "challenge")
+    rule = exchange.chosen[0].rule
+    # What the settings of a factor read is the exchange as it was challenged.
+    exchange.request, exchange.rule = found.request, rule
+    exchange.enter("after")
+    details = found.details
+    factors = rule.after[found.step].factors
+    name = name or details["offered"][0]
+    factor, kept = factors.get(name), details["kept"].get(name)
+    challenge = Challenge(found.state, details["digits"], found.expires)
+    if code is None:
+        proved = None
+        if factor is not None and kept is not None:
+            proved = yield from factor.ask(exchange, challenge, kept)
+        if proved is None:
+            return _ask_again(exchange, found, name, "mfa_required", "A second factor is required.")
+    else:
+        proved = yield from _try(exchange, found, challenge, factor, kept, code)
+        if isinstance(proved, Response):
+            return proved
+    if not proved:
+        return (yield from _wrong(exchange, found, name, burn=code is None))
+    taken = yield StoreTake(key_of(found.state))
+    if taken is None:
+        raise NotResumable("it was proved before")
+    exchange.correlation, exchange.continues = found.correlation, exchange.correlation
+    exchange.proved = (*exchange.proved, name)
+    exchange.suspended = None
+    return Phase(exchange, exchange.chosen, last=False, step=found.step + 1).go()
+
+
+def _try(
+    exchange: Exchange, found: Suspended, challenge: Challenge, factor: Factor | None, kept: Any, code: str
+) -> Generator[Effect, Any, bool | Response]:
+    """Try a code. It is counted before it is compared, so that guesses at the same time cannot slip past."""
+    details = found.details
+    tries = yield StoreIncrement(f"tries\0{found.state}", max(found.expires - exchange.clock(), 1.0))
+    if tries > details["attempts"]:
+        yield StoreTake(key_of(found.state))
+        raise NotResumable("there were too many wrong codes")
+    most, per, block = _SUBJECT
+    key = f"subject\0{details['subject']}"
+    reserved: Reserved = yield Reserve(key, most, per, block, settles=True)
+    if reserved.ticket is None:
+        exchange.verdict = Verdict(by="proxy", rule=found.rule, action="challenge", cause="too many wrong codes")
+        answer = dialects.answer(
+            exchange.dialect, 429, correlation=exchange.correlation, limits=exchange.request.limits, origin="proxy"
+        )
+        answer.headers.set(b"Retry-After", b"%d" % max(int(reserved.retry_after), 1))
+        return answer
+    proved = False
+    try:
+        if factor is not None and kept is not None:
+            proved = yield from factor.prove(exchange, challenge, kept, code)
+    except Exception:
+        # The service that knows could not be asked: nothing is proved, and nothing was guessed.
+        yield Settle(key, reserved.ticket, False, most, per, block)
+        raise
+    yield Settle(key, reserved.ticket, not proved, most, per, block)
+    if not proved and tries >= details["attempts"]:
+        yield StoreTake(key_of(found.state))
+        raise NotResumable("the last code was wrong")
+    return proved
+
+
+def _wrong(exchange: Exchange, found: Suspended, name: str, *, burn: bool) -> Generator[Effect, Any, Response]:
+    """Answer a wrong code; a factor that was refused by the shopper ends the challenge."""
+    if burn:
+        yield StoreTake(key_of(found.state))
+        raise NotResumable("the shopper refused")
+    return _ask_again(exchange, found, name, "invalid_code", "The code is wrong.")
+
+
+def _ask_again(exchange: Exchange, found: Suspended, name: str, code: str, reason: str) -> Response:
+    details = found.details
+    offered = details["offered"]
+    exchange.verdict = Verdict(by="rule", rule=found.rule, action="challenge", code=code)
+    response = tell(
+        exchange,
+        status=details["status"],
+        state=found.state,
+        offered=offered,
+        asked=name if name in offered else None,
+        seconds=found.expires - exchange.clock(),
+        code=code,
+        reason=reason,
+    )
+    exchange.response = response
+    return response

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, RootModel
 
 from ..engine.errors import Side
 from ..engine.exchange import Exchange
+from ..engine.factors import Factor
 from ..engine.message import Headers, Limits
 from ..engine.ruleset import Operation, Redaction, Run
 from .cel import Program, Type
@@ -136,6 +137,9 @@ class StepEnvironment(Protocol):
 
     def reads_body(self, side: Side, path: Iterable[str | int] | None) -> None:
         """Say that the step reads or edits a body: a path of names, or None for the whole (`..`, computed names)."""
+
+    def factor(self, name: str, *loc: str | int) -> Factor | None:
+        """Compile a second factor by its name; one that no file has is a problem."""
 
     def collects(self, side: Side) -> None:
         """Say that the step needs the body of a message whole, whatever it is."""

@@ -167,5 +167,8 @@ class CaseFile(Model):
     configuration: dict[str, Any] = Field(
         default_factory=dict, description="The configuration of the rules that stand in the file."
     )
+    factors: dict[str, Any] = Field(
+        default_factory=dict, description="Second factors of the rules that stand in the file."
+    )
     given: Given = Field(default_factory=Given, description="What holds for all its cases.")
     cases: Annotated[list[Case], Field(min_length=1, description="The cases.")]

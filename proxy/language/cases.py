@@ -137,7 +137,7 @@ class _Runner:
         written = [((*loc, index), rule) for index, rule in enumerate(rules) if isinstance(rule, dict)]
         inline: InlineRules | None = None
         if written or (self.document.at(packs) and not sources):
-            inline = InlineRules(self.document, written, packs, ("configuration",))
+            inline = InlineRules(self.document, written, packs)
             ordered.append(inline.source)
         self.results.texts.update((source.name, source.text) for source in sources.values())
         built = build(ordered, self.options(), found)

@@ -33,12 +33,6 @@ __all__ = ["Built", "Options", "build"]
 
 _STEP_KEYS = ("when", "name", "description")
 _KEYS: tuple[tuple[Phase, str], ...] = (("before", "before"), ("continue", "continue"), ("after", "after"))
-# Actions that the language names and a later version brings.
-_LATER = frozenset(
-    {
-        "challenge",
-    }
-)  # fmt: skip
 # `on_error: continue` would turn each of these into "let it through".
 _GUARDS = frozenset({"challenge", "verify_token", "verify_redirect_token", "deny"})
 # Steps by which a return proves itself.
@@ -119,6 +113,7 @@ def _vocabulary(files: Sequence[tuple[Document, model.RuleFile]], options: Optio
     vocabulary = Vocabulary()
     taken: set[str] = set()
     for document, file in files:
+        vocabulary.add_factors(document, problems)
         for index, name in enumerate(file.packs):
             if name in taken:
                 continue
@@ -175,10 +170,11 @@ def _draft(
         functions=functions,
     )
     scope.suspends = bool(rule.continue_)
+    scope.factors = vocabulary.factors
     compiled = Rule(
         name=rule.name,
         position=position,
-        revision=_revision(document, loc, scope),
+        revision=_revision(document, loc, scope, vocabulary),
         deferrals=scope.deferrals,
         shadow=rule.mode == "shadow",
         fraction=float(rule.fraction),
@@ -189,9 +185,10 @@ def _draft(
     return _Draft(rule, scope, compiled, {"before": [], "after": [], "continue": []}, [])
 
 
-def _revision(document: Document, loc: tuple[str | int, ...], scope: RuleScope) -> str:
+def _revision(document: Document, loc: tuple[str | int, ...], scope: RuleScope, vocabulary: Vocabulary) -> str:
     """Give a digest of what a rule is compiled from."""
-    parts = (plain(document.at(loc)), scope.configuration)
+    factors = {name: plain(one.document.at(one.loc)) for name, one in vocabulary.factors.items()}
+    parts = (plain(document.at(loc)), scope.configuration, factors)
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
 
 
@@ -330,10 +327,7 @@ def _compile_step(draft: _Draft, phase: Phase, at: tuple[str, int], data: Mappin
     scope = draft.scope
     named = [key for key in data if key not in _STEP_KEYS]
     for key in named:
-        if key in _LATER:
-            text = f"the action `{key}` is named by the language, and this version does not have it yet"
-            _report(scope, "not-built", text, *at, key, key=True)
-        elif key not in ACTIONS:
+        if key not in ACTIONS:
             known = (*ACTIONS, *_STEP_KEYS)
             _report(scope, "unknown-action", f"there is no action {key!r}", *at, key, key=True,
                     suggestion=nearest(key, known))  # fmt: skip
@@ -376,6 +370,7 @@ def _compile_step(draft: _Draft, phase: Phase, at: tuple[str, int], data: Mappin
         when=when.programs[0][0].run if when is not None and when.programs else None,
         side=side,
         position=f"{scope.document.source.name}:{mark.line}",
+        factors=step.factors,
     )
 
 

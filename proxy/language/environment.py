@@ -11,17 +11,19 @@ from typing import Any
 
 from ..engine.errors import EvaluationError, Side
 from ..engine.exchange import Exchange
+from ..engine.factors import Factor
 from ..engine.message import Headers, Limits
 from ..engine.ruleset import Operation, Redaction
 from . import template
 from .action import Phase, Place, Value
-from .cel import BOOL, BYTES, DYN, NULL, STRING, CelProblems, Environment, Program, Type, compile, to_json
+from .cel import BOOL, BYTES, DYN, NULL, STRING, CelProblems, Environment, Program, Type, Variable, compile, to_json
 from .document import Document, plain
+from .factors import Written, compile_factor, readable
 from .model import Match
 from .packs import Vocabulary
 from .paths import FieldPath, PathError
 from .paths import parse as parse_path
-from .problems import Problems
+from .problems import Problems, nearest
 from .variables import ROOTS, blame, response, standing, type_of, variable
 
 Loc = tuple[str | int, ...]
@@ -68,12 +70,13 @@ class RuleScope:
     hidden_fields: set[str] = field(default_factory=set)
     missing_secrets: set[str] = field(default_factory=set)
     suspends: bool = False
+    factors: Mapping[str, Written] = field(default_factory=dict)
     deferrals: dict[str, Callable[[Headers, tuple[bytes, ...]], None]] = field(default_factory=dict)
-    _environments: dict[tuple[bool, bool, int], Environment] = field(default_factory=dict)
+    _environments: dict[tuple[bool, bool, bool, int], Environment] = field(default_factory=dict)
 
-    def environment(self, *, answered: bool) -> Environment:
+    def environment(self, *, answered: bool, more: Mapping[str, Variable] | None = None) -> Environment:
         """Give the names that an expression may read; kept until another variable is declared."""
-        key = (answered, self.vocabulary.verified, len(self.declared))
+        key = (answered, self.vocabulary.verified, bool(more), len(self.declared))
         found = self._environments.get(key)
         if found is None:
             context = {name: value.variable() for name, value in self.vocabulary.context.items()}
@@ -83,6 +86,7 @@ class RuleScope:
             if answered:
                 roots["response"] = response()
             roots |= {name: variable(name, type_) for name, type_ in self.declared.items()}
+            roots |= more or {}
             found = self._environments[key] = Environment(variables=roots, functions=self.functions)
         return found
 
@@ -90,10 +94,22 @@ class RuleScope:
 class StepScope:
     """The environment of one step (see action.StepEnvironment)."""
 
-    def __init__(self, rule: RuleScope, phase: Phase, loc: Loc) -> None:
+    def __init__(
+        self,
+        rule: RuleScope,
+        phase: Phase,
+        loc: Loc,
+        *,
+        document: Document | None = None,
+        names: Mapping[str, Variable] | None = None,
+    ) -> None:
         self.rule = rule
         self.phase: Phase = phase
         self.loc = loc
+        # Settings of a factor stand elsewhere than the step that names it, and read more.
+        self.document = document or rule.document
+        self._names = names or {}
+        self.factors: dict[str, Factor] = {}
         self.side: Side = "request" if phase == "before" else "response"
         self.rule_name = rule.name
         self.suspends = rule.suspends
@@ -122,15 +138,15 @@ class StepScope:
         warning: bool = False,
         suggestion: str | None = None,
     ) -> None:
-        mark = self.rule.document.mark((*self.loc, *loc), key=key)
+        mark = self.document.mark((*self.loc, *loc), key=key)
         report = self.rule.problems.warning if warning else self.rule.problems.error
-        report(code, text, self.rule.document.source.name, mark, suggestion)
+        report(code, text, self.document.source.name, mark, suggestion)
 
     def problem_within(
         self, code: str, text: str, offset: int, length: int, *loc: str | int, suggestion: str | None = None
     ) -> None:
-        mark = self.rule.document.within((*self.loc, *loc), offset, length)
-        self.rule.problems.error(code, text, self.rule.document.source.name, mark, suggestion)
+        mark = self.document.within((*self.loc, *loc), offset, length)
+        self.rule.problems.error(code, text, self.document.source.name, mark, suggestion)
 
     # Expressions
 
@@ -142,7 +158,7 @@ class StepScope:
     def _compile(
         self, source: str, offset: int, loc: Loc, type_: Type | None, *, secrets: bool, answered: bool = False
     ) -> Program:
-        environment = self.rule.environment(answered=answered or self.phase != "before")
+        environment = self.rule.environment(answered=answered or self.phase != "before", more=self._names)
         try:
             program = compile(source, environment)
         except CelProblems as found:
@@ -196,9 +212,9 @@ class StepScope:
     def _need_secret(self, name: str, offset: int, length: int, loc: Loc) -> None:
         options = self.rule.options
         if options.secrets(name) is None:
-            mark = self.rule.document.within((*self.loc, *loc), offset, length)
+            mark = self.document.within((*self.loc, *loc), offset, length)
             report = self.rule.problems.error if options.need_secrets else self.rule.problems.warning
-            report("missing-secret", f"there is no secret {name!r}", self.rule.document.source.name, mark)
+            report("missing-secret", f"there is no secret {name!r}", self.document.source.name, mark)
 
     def _refuse_secret(self, offset: int, length: int, loc: Loc) -> None:
         text = "a secret must not be used here: it could reach the client or a log"
@@ -359,6 +375,20 @@ class StepScope:
             self.rule.needs_request = True
         else:
             self._needs_response(path)
+
+    def factor(self, name: str, *loc: str | int) -> Factor | None:
+        written = self.rule.factors.get(name)
+        if written is None:
+            text = f"there is no factor {name!r}: `factors` of a rule file or a pack says how it is proved"
+            self.problem("unknown-factor", text, *loc, suggestion=nearest(name, self.rule.factors))
+            return None
+        names = readable()
+
+        def scope(*below: str | int) -> StepScope:
+            return StepScope(self.rule, self.phase, (*written.loc, *below), document=written.document, names=names)
+
+        found = self.factors[name] = compile_factor(name, written, scope)
+        return found
 
     def collects(self, side: Side) -> None:
         if side == "request":

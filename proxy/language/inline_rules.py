@@ -23,16 +23,17 @@ _UNWRITABLE = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00
 class InlineRules:
     """A rule file in one line, made of parts of a document."""
 
-    def __init__(self, document: Document, rules: Sequence[tuple[_Loc, Any]], packs: _Loc, free: _Loc) -> None:
-        """`rules` are rules with where they stand; `packs` and `free`, the configuration, are where those stand."""
+    def __init__(self, document: Document, rules: Sequence[tuple[_Loc, Any]], packs: _Loc) -> None:
+        """`rules` are rules with where they stand; `packs` is where those stand."""
         self._document = document
         self._text = ""
         # Where each part begins in the text, and where it stands in the document; True for a key.
         self._places: list[tuple[int, _Loc, bool]] = []
         self._put('{"version": 1, "packs": ')
         self._write(document.at(packs) or [], packs)
-        self._put(', "configuration": ')
-        self._write(document.at(free) or {}, free)
+        for key in ("configuration", "factors"):
+            self._put(f', "{key}": ')
+            self._write(document.at((key,)) or {}, (key,))
         self._put(', "rules": [')
         for number, (loc, rule) in enumerate(rules):
             self._put(", " if number else "")

@@ -133,7 +133,9 @@ class RuleFile(Model):
         default_factory=list, description="Packs that name operations, context, dialect and secrets."
     )
     configuration: dict[str, Any] = Field(default_factory=dict, description="Free data, read as `configuration`.")
-    factors: dict[str, Any] = Field(default_factory=dict, description="Second factors (not built yet).")
+    factors: dict[str, Any] = Field(
+        default_factory=dict, description="Second factors that rules may challenge for, by kind."
+    )
     rules: list[dict[str, Any]] = Field(default_factory=list, description="The rules, in the order in which they run.")
 
 
@@ -180,3 +182,4 @@ class Pack(Model):
     context: dict[str, PackContext] = Field(default_factory=dict)
     secrets: PackSecrets = Field(default_factory=PackSecrets)
     schemas: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    factors: dict[str, Any] = Field(default_factory=dict)

@@ -16,6 +16,7 @@ from ..engine.message import Request
 from ..engine.ruleset import Operation, PathPattern, Redaction
 from .cel import BOOL, INT, STRING, TIMESTAMP, Timestamp, Type, Variable
 from .document import Document
+from .factors import Written, check
 from .match import MatchError, compile_path
 from .model import Pack, PackContext
 from .problems import Problems
@@ -149,6 +150,7 @@ class Vocabulary:
     headers: set[str] = field(default_factory=set)
     query: set[str] = field(default_factory=set)
     fields: set[str] = field(default_factory=set)
+    factors: dict[str, Written] = field(default_factory=dict)
 
     def add(self, document: Document, problems: Problems) -> None:
         """Take in one pack; what is wrong with it is reported."""
@@ -159,6 +161,7 @@ class Vocabulary:
             return
         if self.dialect is None:
             self.dialect = pack.dialect
+        self.add_factors(document, problems)
         for name, operation in pack.operations.items():
             try:
                 pattern = compile_path(operation.path)
@@ -187,6 +190,15 @@ class Vocabulary:
         self.headers.update(header.lower() for header in pack.secrets.headers)
         self.query.update(name.lower() for name in pack.secrets.query)
         self.fields.update(pack.secrets.fields)
+
+    def add_factors(self, document: Document, problems: Problems) -> None:
+        """Take in the second factors of a file; one that another file has already is a problem."""
+        for name, written in check(document, problems).items():
+            other = self.factors.setdefault(name, written)
+            if other is not written:
+                text = f"the factor {name!r} is in {other.document.source.name} already"
+                mark = document.mark(written.loc, key=True)
+                problems.error("duplicate-name", text, document.source.name, mark)
 
     def _add_context(self, name: str, value: PackContext) -> None:
         if value.header is None:

@@ -52,6 +52,7 @@ CODES: dict[str, str] = {
     "unguarded-response": "A field is read from every answer, although some do not have it.",
     "unknown-action": "There is no such action.",
     "unknown-context": "No pack has such a context value.",
+    "unknown-factor": "No rule file and no pack has such a second factor.",
     "unknown-field": "The pack's schema has no such field.",
     "unknown-function": "There is no such function.",
     "unknown-key": "There is no such key here.",

@@ -24,6 +24,7 @@ _TABLE = {
     "respond": "respond.Respond",
     "deny": "deny.Deny",
     "redirect": "redirect.Redirect",
+    "challenge": "challenge.Challenge",
     "result_url": "result_url.ResultUrl",
     "limit": "limit.Limit",
     "once": "once.Once",
