@@ -205,7 +205,7 @@ def _read_token(token: str) -> str:
     if token != "-":
         return token
     # One line break is what an editor or echo adds; anything more is not of the token's one spelling.
-    text = sys.stdin.read(jws.LONGEST + 3)
+    text = sys.stdin.buffer.read(jws.LONGEST + 3).decode("ascii", "replace")
     return text.removesuffix("\n").removesuffix("\r")
 
 

@@ -38,6 +38,7 @@ _LONGEST_KID = 256
 # The last second that a calendar has: what lies beyond is no time.
 _LAST = 253_402_300_799
 _MOST_KEPT = 1024
+_LONGEST_KEPT = 4096
 _TIMES = ("exp", "nbf", "iat")
 
 
@@ -134,13 +135,13 @@ class Verifier:
             if key.verify(token.header["alg"], token.signing_input, token.signature):
                 claims = token.claims()
                 _check_types(claims)
-                self._keep(digest, key, claims, now)
+                self._keep(token, digest, key, claims, now)
                 return claims
         raise BadToken("signature", WORDS["signature"])
 
-    def _keep(self, digest: bytes, key: Key, claims: dict[str, Any], now: float) -> None:
+    def _keep(self, token: Compact, digest: bytes, key: Key, claims: dict[str, Any], now: float) -> None:
         until = claims.get("exp", math.inf)
-        if until <= now:
+        if until <= now or len(token.text) > _LONGEST_KEPT:
             return
         self._held[digest, key.fingerprint] = until, claims
         if len(self._held) > _MOST_KEPT:

@@ -121,6 +121,7 @@ def test_a_token_that_does_not_hold_exits_1_and_says_why(
 def test_what_is_no_token_exits_1(call: Run) -> None:
     assert call("decode", "x").exit_code == 1
     assert call("decode", "-", input="").exit_code == 1
+    assert call("decode", "-", input="\u00e9.\x80.\x00").exit_code == 1
 
 
 def test_a_token_is_shown_and_never_obeyed(call: Run) -> None:

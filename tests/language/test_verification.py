@@ -535,6 +535,12 @@ def test_times_are_looked_at_each_time() -> None:
             check(token, verifier.verify(token, [key], now), Expected(), now)
 
 
+def test_a_very_long_token_is_not_remembered() -> None:
+    verifier, key = Verifier(), keys.read_secret(SECRET)
+    verifier.verify(open_token(hs256({**CLAIMS, "text": "x" * 4096}), ["HS256"]), [key], NOW)
+    assert len(verifier) == 0
+
+
 def test_no_more_than_so_many_tokens_are_remembered() -> None:
     verifier, key = Verifier(), keys.read_secret(SECRET)
     for number in range(1100):

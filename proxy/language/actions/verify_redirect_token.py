@@ -48,7 +48,6 @@ class VerifyRedirectToken(Action):
         if self.optional and self.into is None:
             text = "an optional token needs `into`, or nothing would tell whether it held"
             env.problem("bad-setting", text, "optional", key=True)
-        env.reads_body("request", (self.parameter,))
         if self.into is not None:
             env.declare(self.into, map_of(STRING, DYN), "into")
         named = named_key(env, env.secret(self.secret, "secret"), read_secret, _ALGORITHMS, "secret")

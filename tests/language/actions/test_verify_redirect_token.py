@@ -66,7 +66,8 @@ def come(stage: Stage) -> Come:
         action = VerifyRedirectToken.model_validate({"secret": "${secret:mfa_hmac}", "into": "mfa", **settings})
         step = action.compile(StepScope(scope, "continue", ()))
         assert not list(problems)
-        assert scope.needs_request
+        # The body of a return is always collected; that of the request which was suspended need not be.
+        assert not scope.needs_request
         ruleset = build([Source("rules.yaml", "version: 1")], options).ruleset
         assert ruleset is not None
         headers = Headers.of([("content-type", kind)] if content is not None else [])
