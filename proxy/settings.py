@@ -21,6 +21,7 @@ from .language.document import Document, Source, load, plain
 from .language.fields import Duration
 from .language.problems import Problems, render
 from .language.validation import explain_validation
+from .services.store.address import hide_password, parse_store
 
 PREFIX = "VESTIBULE_"
 DEFAULT_FILE = "vestibule.yaml"
@@ -99,9 +100,12 @@ def _origin(value: str) -> str:
 
 
 def _store(value: str) -> str:
-    if value != "memory":
-        raise ValueError("the only store of this version is `memory`")
+    parse_store(value)
     return value
+
+
+def _default_store(given: Mapping[str, Any]) -> str:
+    return "memory" if given.get("workers", 1) == 1 else "sqlite"
 
 
 Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
@@ -201,7 +205,14 @@ class Settings(Model):
     rules: Texts = Field(default_factory=list, description="Rule files and folders.")
     secrets: str | None = Field(None, description="The folder of the secrets, one file each.")
     workers: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Processes that serve.")
-    store: Annotated[str, AfterValidator(_store)] = Field("memory", description="Where rules keep what they store.")
+    store: Annotated[str, AfterValidator(_store)] = Field(
+        default_factory=_default_store,
+        description="Where rules keep what they store: memory, of one worker, the default of one; sqlite, a file that "
+        "the workers of this run share, the default of several; sqlite:PATH, which a restart does not forget; "
+        "redis://[[user]:password@]host[:port][/database] or rediss:// with TLS (?ca=FILE&cert=FILE&key=FILE); "
+        "redis+cluster:// or rediss+cluster://host:port,host:port. Values are encrypted; the secret store_key is part "
+        "of what they are encrypted with.",
+    )
     sandbox_data: str | None = Field(None, description="The SQLite file of a sandbox; without one its data go with it.")
     limits: LimitSettings = Field(default_factory=LimitSettings)
     trusted_proxies: Annotated[list[Annotated[str, AfterValidator(_network)]], BeforeValidator(_listed)] = Field(
@@ -322,7 +333,7 @@ def _read_file(file: Path | None, faults: list[str]) -> Document | None:
             Settings.model_validate(plain(checked))
         except ValidationError as error:
             explain_validation(error, Settings, document, (), problems)
-    faults += [render(problem, text) for problem in problems]
+    faults += [render(problem, hide_password(text)) for problem in problems]
     return document
 
 
@@ -379,4 +390,8 @@ def _check_together(settings: Settings) -> list[str]:
         faults.append("tls: give both `cert` and `key`, or neither")
     if (settings.upstream.tls.cert is None) != (settings.upstream.tls.key is None):
         faults.append("upstream.tls: give both `cert` and `key`, or neither")
+    if settings.workers > 1 and settings.store == "memory":
+        faults.append(
+            "store: `memory` is of one worker, and there are several: give `sqlite`, or a store that they share"
+        )
     return faults

@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "adapters": {"engine", "language", "services", "observe", "edge"},
     "sandbox": {"engine", "language", "services", "observe", "edge"},
     # What an operator wrote, with the sandboxes that an upstream may name; everybody else is handed what he needs.
-    "settings": {"engine", "language", "sandbox"},
+    "settings": {"engine", "language", "services", "sandbox"},
     "cli": {"engine", "language", "services", "observe", "settings", "edge", "admin", "adapters", "sandbox"},
     "__init__": set(),
     "__main__": {"cli"},

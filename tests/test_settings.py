@@ -64,7 +64,7 @@ def test_sizes_and_durations_have_units(tmp_path: Path) -> None:
         ("upstream: http://user@host", "1:11", "no user"),
         ("trusted_proxies: [10.0.0.0/40]", "1:19", "CIDR"),
         ("public_origin: shop.example", "1:16", "an origin is"),
-        ("store: redis://x", "1:8", "the only store"),
+        ("store: redis://x/y", "1:8", "number of a database"),
         ("admin: 127.0.0.1:9", "1:1", "not built yet"),
         ("log: {level: loud}", "1:14", "'debug'"),
         ("listen: [", "2:1", "syntax"),
@@ -84,6 +84,7 @@ def test_a_problem_of_the_file_has_its_place(tmp_path: Path, text: str, place: s
         ({"VESTIBULE_WORKERS": "many"}, {}, "VESTIBULE_WORKERS: "),
         ({}, {"listen": ("nowhere",)}, "--listen: an address is"),
         ({}, {"tls.cert": "x"}, "give both"),
+        ({}, {"workers": "2", "store": "memory"}, "`memory` is of one worker"),
     ],
 )
 def test_a_problem_of_a_flag_or_a_variable_has_its_name(
@@ -94,18 +95,25 @@ def test_a_problem_of_a_flag_or_a_variable_has_its_name(
     assert any(said in fault for fault in loaded.faults), loaded.faults
 
 
+@pytest.mark.parametrize(("workers", "store"), [("1", "memory"), ("2", "sqlite")])
+def test_several_workers_share_a_store_unless_told_otherwise(workers: str, store: str) -> None:
+    loaded = load_settings(None, {}, {"workers": workers})
+    assert loaded.settings is not None
+    assert loaded.settings.store == store
+
+
 def test_a_secret_of_the_environment_is_no_setting() -> None:
     assert load_settings(None, {"VESTIBULE_SECRET_MFA": "test-only"}, {}).settings is not None
 
 
 def test_the_settings_are_printed_with_their_origin(tmp_path: Path) -> None:
     file = write(tmp_path / "v.yaml", "workers: 2\n")
-    code, out, _ = run_command("config", "-c", file, "--drain", "3s", env={"VESTIBULE_STORE": "memory"})
+    code, out, _ = run_command("config", "-c", file, "--drain", "3s", env={"VESTIBULE_STORE": "sqlite:x.db"})
     assert code == 0
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if len(line.split()) == 3}
     assert rows["workers"] == ["2", f"{file}:1"]
     assert rows["drain"] == ["3.0", "--drain"]
-    assert rows["store"] == ["memory", "VESTIBULE_STORE"]
+    assert rows["store"] == ["sqlite:x.db", "VESTIBULE_STORE"]
     code, _, err = run_command("config", "-c", write(file, "wrokers: 2\n"))
     assert code == 3
     assert "did you mean 'workers'" in err

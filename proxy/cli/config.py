@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..services.store.address import parse_store
 from ..settings import Settings, leaves
 from .run import load_or_exit, setting_options
 
@@ -27,6 +28,7 @@ def command(file: Path | None, shape: str, **values: Any) -> None:
     """Print the settings that hold, each with its origin: a flag, a variable, a line of the file, or the default."""
     settings, origins = load_or_exit(file, values)
     rows = [(leaf.name, value_of(settings, leaf.name), origins[leaf.name]) for leaf in leaves()]
+    rows = [(name, str(parse_store(value)) if name == "store" else value, origin) for name, value, origin in rows]
     if shape == "json":
         click.echo(json.dumps({name: {"value": value, "origin": origin} for name, value, origin in rows}, indent=2))
         return

@@ -19,7 +19,9 @@ from urllib.parse import urlsplit
 
 import click
 
+from ..services.store import StoreError
 from ..settings import Leaf, Settings, leaves, load_settings
+from .services import ChosenStore, choose_store, open_services
 
 if TYPE_CHECKING:
     from ..edge.options import Upstream
@@ -202,8 +204,12 @@ class _Run:
                 upstream = make_upstream(url, self.settings)
             except OSError as error:
                 _fail(f"upstream.tls: {error.filename or ''} {error.strerror or error}")
-            self._greet(sockets, built, url, name, tls=tls is not None)
-            self._serve(sockets, built, upstream, tls)
+            try:
+                store = stack.enter_context(choose_store(self.settings.store, self.secrets))
+            except StoreError as error:
+                _fail(str(error))
+            self._greet(sockets, built, url, name, store, tls=tls is not None)
+            self._serve(sockets, built, url, upstream, store, tls)
 
     def _report(self, built: Built) -> None:
         from ..language.problems import render
@@ -221,7 +227,14 @@ class _Run:
             click.echo(f"{count} {'error' if count == 1 else 'errors'} in the rules: not started", err=True)
 
     def _greet(
-        self, sockets: list[socket.socket], built: Built, upstream: str, sandbox: str | None, *, tls: bool
+        self,
+        sockets: list[socket.socket],
+        built: Built,
+        upstream: str,
+        sandbox: str | None,
+        store: ChosenStore,
+        *,
+        tls: bool,
     ) -> None:
         from .. import __version__
         from ..edge.server import name_of
@@ -234,6 +247,9 @@ class _Run:
         click.echo(
             f"  upstream      {upstream}{f' (sandbox:{sandbox}: made-up customers)' if sandbox else ''}", err=True
         )
+        click.echo(f"  store         {store.shown}", err=True)
+        if store.note is not None:
+            click.echo(f"                note: {store.note}", err=True)
         click.echo(f"  rules         {len(rules)}: {', '.join(rule.name for rule in rules) or 'none'}", err=True)
         if sandbox in _LOGINS:
             click.echo("\nTry a login (its answer as the rules leave it):\n", err=True)
@@ -241,14 +257,20 @@ class _Run:
             click.echo(f"The same without the proxy: replace {addresses[0]} by {upstream}\n", err=True)
 
     def _serve(
-        self, sockets: list[socket.socket], built: Built, upstream: Upstream, tls: ssl.SSLContext | None
+        self,
+        sockets: list[socket.socket],
+        built: Built,
+        url: str,
+        upstream: Upstream,
+        store: ChosenStore,
+        tls: ssl.SSLContext | None,
     ) -> None:
         from ..observe.log import Log, open_sink
 
         def work(alive: int | None) -> None:
             log = Log(open_sink(self.settings.log.to), self.settings.log.level)
             try:
-                _loop(self._work(sockets, built, upstream, tls, log, alive))
+                _loop(self._work(sockets, built, url, upstream, store, tls, log, alive))
             finally:
                 log.close()
 
@@ -268,7 +290,9 @@ class _Run:
         self,
         sockets: list[socket.socket],
         built: Built,
+        url: str,
         upstream: Upstream,
+        store: ChosenStore,
         tls: ssl.SSLContext | None,
         log: Log,
         alive: int | None,
@@ -282,6 +306,7 @@ class _Run:
         settings, limits = self.settings, self.settings.limits
         if built.ruleset is None:
             raise RuntimeError("a worker starts with rules that hold")
+        services = open_services(store, url, upstream, longest=limits.deadlines.total)
         gateway = Gateway(
             built.ruleset,
             upstream,
@@ -289,6 +314,7 @@ class _Run:
             clock=time.time,
             entropy=os.urandom,
             record=log.exchange,
+            perform=services.perform,
             limits=Limits(limits.body_bytes, limits.decoded_bytes, limits.json_depth),
             bounds=Bounds(
                 head=limits.header_bytes,
@@ -324,6 +350,7 @@ class _Run:
             if watcher is not None:
                 watcher.cancel()
                 await asyncio.gather(watcher, return_exceptions=True)
+            await services.close()
 
 
 def _loop(main: Any) -> None:

@@ -150,7 +150,7 @@ rules:
         (["--upstream", "ftp://x"], "--upstream: the upstream is http://"),
         (["--upstream", "sandbox:nothing"], "there is no such sandbox"),
         (["--upstream", "http://127.0.0.1:1", "--listen", "nowhere"], "--listen: an address is host:port"),
-        (["--upstream", "http://127.0.0.1:1", "--store", "redis://x"], "--store: the only store"),
+        (["--upstream", "http://127.0.0.1:1", "--store", "reddis://x"], "--store: the store is `memory`"),
         (["--upstream", "http://127.0.0.1:1", "--rules", "no-such-folder"], "error[unreadable-file]"),
     ],
 )

@@ -12,7 +12,8 @@ FORMS = (
 )
 _SCHEME = re.compile(r"(redis|rediss)(\+cluster)?")
 _FILES = ("ca", "cert", "key")
-_PASSWORD = re.compile(r"(rediss?(?:\+cluster)?://[^\s/?#]*?:)([^\s/?#]+)(@)")
+# More than what a well-formed address has there: it may be the password that is not.
+_PASSWORD = re.compile(r"(://[^\s:/@]*:)(\S+)(@)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,12 @@ class StoreAddress:
         user = (self.username or "") + (":***" if self.password else "")
         places = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.nodes)
         database = f"/{self.database}" if self.database else ""
-        return f"{scheme}://{user}{'@' if user else ''}{places}{database}"
+        files = "&".join(f"{name}={value}" for name in _FILES if (value := getattr(self, name)) is not None)
+        return f"{scheme}://{user}{'@' if user else ''}{places}{database}{'?' if files else ''}{files}"
 
 
 def hide_password(text: str) -> str:
-    """Replace the password of a store's address in any text by as many asterisks, so that columns still fit."""
+    """Replace what may be the password of an address in any text by as many asterisks, so that columns still fit."""
     return _PASSWORD.sub(lambda found: found[1] + "*" * len(found[2]) + found[3], text)
 
 

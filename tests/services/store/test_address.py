@@ -28,7 +28,7 @@ from proxy.services.store.address import StoreAddress, hide_password, parse_stor
                 cert="c",
                 key="k",
             ),
-            "rediss://u:***@h:1",
+            "rediss://u:***@h:1?ca=/ca.pem&cert=c&key=k",
         ),
         (
             "redis+cluster://:test-only@a:1,b:2,[::1]",
@@ -82,5 +82,5 @@ def test_a_password_in_a_line_is_hidden_with_its_length() -> None:
     line = "store: redis://user:test-only-p:w@h:1/x"
     assert hide_password(line) == "store: redis://user:*************@h:1/x"
     assert hide_password("store: rediss+cluster://:test-only@h") == "store: rediss+cluster://:*********@h"
-    assert hide_password("upstream: http://h:1/@x") == "upstream: http://h:1/@x"
-    assert hide_password("store: redis://h:1/@x") == "store: redis://h:1/@x"
+    assert hide_password("store: reddis://u:test/only?@a@h") == "store: reddis://u:************@h"
+    assert hide_password("upstream: http://user@h:1/x") == "upstream: http://user@h:1/x"
