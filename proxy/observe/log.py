@@ -160,6 +160,9 @@ def _fields(exchange: Exchange, facts: Facts) -> dict[str, Any]:
         "in": facts.received,
         "out": facts.sent,
     }
+    if exchange.continues is not None:
+        # `id` is that of the exchange that was suspended; the return has one of its own.
+        fields["return"] = redact.text(exchange.continues)
     if mark:
         fields["query"] = redact.query(query, secret)
     if verdict.rule is not None:
