@@ -10,9 +10,9 @@ LONGEST = 4096
 # Parameters that carry secrets in any API.
 _ALWAYS = frozenset(
     {
-        "access_token", "api_key", "assertion", "auth", "challenge_token", "client_assertion", "client_secret", "code", "code_verifier",
-        "id_token", "jwt", "key", "mfa_token", "otp", "passwd", "password", "pwd", "refresh_token", "refreshtoken", "secret",
-        "session", "session_token", "sessionid", "sig", "signature", "state", "token",
+        "access_token", "api_key", "assertion", "auth", "challenge_token", "client_assertion", "client_secret", "code",
+        "code_verifier", "id_token", "jwt", "key", "mfa_token", "otp", "passwd", "password", "pwd", "refresh_token",
+        "refreshtoken", "secret", "session", "session_token", "sessionid", "sig", "signature", "state", "token",
     }
 )  # fmt: skip
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?")
