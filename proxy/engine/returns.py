@@ -15,7 +15,7 @@ from .errors import EvaluationError, Unreadable
 from .exchange import Exchange, Verdict
 from .factors import Challenge, Factor, tell
 from .message import Response
-from .run import Errand, Pending, Phase, Result
+from .phase import Errand, Pending, Phase, Result
 from .suspension import NotResumable, Suspended, is_bound, is_state, key_of, parameter, thaw
 
 PREFIX = "/.vestibule"
