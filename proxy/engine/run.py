@@ -1,9 +1,9 @@
 """One exchange through its rules, as a shell sees it.
 
-A shell calls, in this order: `begin`, `before`, then (unless that gave an answer) `after` with the upstream's answer, or at any point
-`refuse` with an answer of the proxy's own; instead of `before`, for somebody who comes back, `returns.resume`. Each of
-them may return a Pending: the shell performs its effect and calls `resume` or `fail`, which return what the first call
-would have.
+A shell calls, in this order: `begin`, `before`, then (unless that gave an answer) `after` with the upstream's answer,
+or at any point `refuse` with an answer of the proxy's own; instead of `before`, for somebody who comes back,
+`returns.resume`. Each of them may return a Pending: the shell performs its effect and calls `resume` or `fail`, which
+return what the first call would have.
 """
 
 from __future__ import annotations
