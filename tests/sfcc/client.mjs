@@ -38,7 +38,6 @@ await call('customer', () => customers.getCustomersByIDWithHttpInfo(jane.custome
 await call('refresh', () => authenticate('refresh'))
 await call('sessions', () => sessions.postSessionsWithHttpInfo())
 await call('session', () => authenticate('session'))
-await call('session again', () => authenticate('session'))
 const basket = await call('basket', () => baskets.postBasketsWithHttpInfo())
 await call('put', () => baskets.putBasketsByIDCustomerWithHttpInfo(basket?.basket_id, { email: 'jane@example.com' }))
 await call('wrong password', () => authenticate('credentials', basic('jane@example.com', 'test-only-wrong')))

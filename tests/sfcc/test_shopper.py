@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from yarl import URL
 
 from tests.running import ROOT, Proxy, running
@@ -16,6 +20,8 @@ from tests.running import ROOT, Proxy, running
 SHOP = "/s/RefArch/dw/shop/v23_2"
 AUTH = f"{SHOP}/customers/auth"
 SLAS = "/shopper/auth/v1/organizations/f_ecom_test_001/oauth2/token"
+# Somebody else's.
+KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 BROWSER = {"Sec-Fetch-Site": "same-origin"}
 
 
@@ -98,6 +104,39 @@ def test_a_login_that_fails_does_not_tell_why(proxy: Proxy, name: str, password:
     answer = proxy.call("POST", AUTH, {"type": "credentials"}, basic(name, password))
     fault = {"type": "AuthenticationFailedException", "message": "The login failed.", "arguments": {}}
     assert (answer.status, answer.json["fault"]) == (401, fault)
+
+
+def test_a_call_without_a_token_that_holds_does_not_reach_the_platform(proxy: Proxy) -> None:
+    guest = proxy.call("POST", AUTH, {"type": "guest"})
+    good = guest.headers["Authorization"]
+    forged = jwt.encode(jwt.decode(good[7:], options={"verify_signature": False}), KEY, "RS256", {"kid": "sandbox-1"})
+    paths = [f"{SHOP}/customers/{guest.json['customer_id']}", f"{SHOP}/baskets/b1", f"{SHOP}/sessions"]
+    for path in paths:
+        for token in ("", forged, f"{good[7:]}=", good[7:].rpartition(".")[0] + "."):
+            answer = proxy.call("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
+            assert (answer.status, answer.json["fault"]["type"]) == (401, "AuthenticationFailedException")
+            assert "x-sandbox" not in answer.headers
+    assert proxy.call("GET", paths[0], headers={"Authorization": good}).status == 200
+
+
+def test_a_token_near_its_end_is_exchanged_on_the_way_of_a_call(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "rules" / "sfcc", tmp_path / "sfcc")
+    rule = tmp_path / "sfcc" / "token-refresh.yaml"
+    text = rule.read_text("utf-8")
+    assert "seconds_left: 300" in text
+    # More than a token lives: every token is near its end.
+    rule.write_text(text.replace("seconds_left: 300", "seconds_left: 3600"), "utf-8")
+    with running("--upstream", "sandbox:sfcc", "--rules", tmp_path / "sfcc") as proxy:
+        guest = proxy.call("POST", AUTH, {"type": "guest"})
+        path = f"{SHOP}/customers/{guest.json['customer_id']}"
+        first = {"Authorization": guest.headers["Authorization"]}
+        answers = [proxy.call("GET", path, headers=first) for _ in range(2)]
+        second = {"Authorization": answers[0].headers["Authorization"]}
+        again = proxy.call("GET", path, headers=second)
+    assert [answer.status for answer in (*answers, again)] == [200, 200, 200]
+    # Whoever comes with the old token within a minute gets the same new one.
+    assert answers[1].headers["Authorization"] == second["Authorization"] != first["Authorization"]
+    assert again.json["customer_id"] == guest.json["customer_id"]
 
 
 async def test_slas_needs_no_channel_of_the_client(proxy: Proxy) -> None:
