@@ -63,11 +63,13 @@ class PathPattern:
     """The path of a match: segments, where None is any one non-empty segment; `prefix` also takes everything below.
 
     `search` replaces the segments by a test of the whole path. `names` are the names of the None segments, in order.
+    `slash` says that it was written with one at its end, which no match sees and a call of the operation keeps.
     """
 
     segments: tuple[str | None, ...] = ()
     names: tuple[str, ...] = ()
     prefix: bool = False
+    slash: bool = False
     search: Callable[[str], object] | None = None
 
 
@@ -268,8 +270,12 @@ def _closer(one: Operation, other: Operation) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """What is never logged: header names and query parameters in lower case, names of body fields."""
+    """What is never logged: header names and query parameters in lower case, names of body fields.
+
+    `context` are the context values that come from such a header.
+    """
 
     headers: frozenset[str] = frozenset()
     query: frozenset[str] = frozenset()
     fields: frozenset[str] = frozenset()
+    context: frozenset[str] = frozenset()

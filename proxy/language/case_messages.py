@@ -34,6 +34,7 @@ def make_request(given: GivenRequest, ruleset: Ruleset, limits: Limits) -> Reque
             raise CaseError(f"no pack of the rules has an operation {given.operation!r}")
         method = method or found.method
         path = path or "/" + "/".join("x" if part is None else part for part in found.path.segments)
+        path += "/" if given.path is None and found.path.slash else ""
     if path is None:
         raise CaseError("a request needs an `operation` or a `path`")
     target, query = canonical(path)

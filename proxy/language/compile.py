@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 from pydantic import ValidationError
 
-from ..engine.ruleset import PathPattern, Redaction, Rule, Ruleset, Step
+from ..engine.ruleset import PathPattern, Rule, Ruleset, Step
 from ..engine.suspension import resuming_steps
 from . import model
 from .action import Phase
@@ -259,6 +259,8 @@ def _compile_rest(match: model.Match, scope: RuleScope, compiled: Rule) -> None:
     unknown = [name for name in match.context if name not in context]
     for name in unknown:
         text = f"no pack of this rule set has a context value {name!r}"
+        if name in {*scope.vocabulary.configured, *scope.vocabulary.exchange}:
+            text = f"{name!r} is not sent by the client, and cannot choose a rule"
         if name in scope.vocabulary.claims:
             text = f"{name!r} comes from claims: it exists only after a `verify_token`, and cannot choose a rule"
         _report(scope, "unknown-context", text, "match", "context", name, key=True, suggestion=nearest(name, context))
@@ -427,10 +429,10 @@ def _ruleset(
 ) -> Ruleset:
     named = {name for draft in drafts for name in draft.scope.context_read}
     told = vocabulary.redaction()
-    redaction = Redaction(
-        told.headers | {name for draft in drafts for name in draft.scope.hidden_headers},
-        told.query,
-        told.fields | {name for draft in drafts for name in draft.scope.hidden_fields},
+    redaction = replace(
+        told,
+        headers=told.headers | {name for draft in drafts for name in draft.scope.hidden_headers},
+        fields=told.fields | {name for draft in drafts for name in draft.scope.hidden_fields},
     )
     digest = hashlib.sha256("\0".join(source.text for source in sources).encode()).hexdigest()
     return Ruleset(

@@ -6,14 +6,14 @@ One `RuleScope` gathers what a rule reads and removes; one `StepScope` is the en
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..engine.errors import EvaluationError, Side
 from ..engine.exchange import Exchange
 from ..engine.factors import Factor
 from ..engine.message import Headers, Limits
-from ..engine.ruleset import Operation, Redaction
+from ..engine.ruleset import Operation
 from . import template
 from .action import Phase, Place, Value
 from .cel import BOOL, BYTES, DYN, NULL, STRING, CelProblems, Environment, Program, Type, Variable, compile, to_json
@@ -79,10 +79,7 @@ class RuleScope:
         key = (answered, self.vocabulary.verified, bool(more), len(self.declared))
         found = self._environments.get(key)
         if found is None:
-            context = {name: value.variable() for name, value in self.vocabulary.context.items()}
-            if self.vocabulary.verified:
-                context |= {name: value.variable() for name, value in self.vocabulary.claims.items()}
-            roots = standing(self.name, self.configuration, context)
+            roots = standing(self.name, self.configuration, self.vocabulary.variables(self.configuration))
             if answered:
                 roots["response"] = response()
             roots |= {name: variable(name, type_) for name, type_ in self.declared.items()}
@@ -120,7 +117,9 @@ class StepScope:
         self.public_origin = rule.options.public_origin
         self.allow_redirects = rule.options.allow_redirects
         told = rule.vocabulary.redaction()
-        self.redaction = Redaction(told.headers | rule.hidden_headers, told.query, told.fields | rule.hidden_fields)
+        self.redaction = replace(
+            told, headers=told.headers | rule.hidden_headers, fields=told.fields | rule.hidden_fields
+        )
         self.footprints: set[str] = set()
         self.programs: list[tuple[Program, Loc]] = []
         self.paths: list[tuple[FieldPath, Loc]] = []
@@ -166,8 +165,8 @@ class StepScope:
                 text = problem.text
                 if self.phase == "before" and source[problem.start : problem.end] == "response":
                     text = "there is no response before the auth service was called"
-                elif problem.code == "unknown-member" and source[problem.start : problem.end] in self._claims():
-                    text = "it comes from claims: it can be read only after a `verify_token`"
+                elif problem.code == "unknown-member":
+                    text = self.rule.vocabulary.why_unknown(source[problem.start : problem.end]) or text
                 self.problem_within(
                     problem.code, text, offset + problem.start, problem.end - problem.start, *loc,
                     suggestion=problem.suggestion,
@@ -185,10 +184,6 @@ class StepScope:
             else:
                 self._refuse_secret(offset, len(source), loc)
         return program
-
-    def _claims(self) -> Iterable[str]:
-        """Give the context values that no step so far can have made readable."""
-        return () if self.rule.vocabulary.verified else self.rule.vocabulary.claims
 
     def _note(self, program: Program, *, blamed: bool) -> None:
         for read in program.reads:

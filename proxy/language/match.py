@@ -65,7 +65,7 @@ def compile_path(path: str | Regex) -> PathPattern:
             raise MatchError("`*` stands only at the end, after a slash: `/prefix/*`")
         else:
             segments.append(_segment(segment))
-    return PathPattern(tuple(segments), tuple(names), prefix)
+    return PathPattern(tuple(segments), tuple(names), prefix, slash=bool(segments) and stem.endswith("/"))
 
 
 def _segment(segment: str) -> str:

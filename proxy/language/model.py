@@ -9,7 +9,7 @@ import ipaddress
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from .fields import Duration, HeaderName, Text, is_token
 
@@ -155,12 +155,21 @@ class PackOperation(Model):
 
 
 class PackContext(Model):
-    """A context value: where it is read from, and its type."""
+    """A context value: where it is read from, and its type. It comes from exactly one of these places."""
 
-    header: HeaderName | None = None
-    claim: str | None = None
+    header: HeaderName | None = Field(None, description="A header of the request.")
+    claim: str | None = Field(None, description="A claim of the token that a rule verified.")
+    configuration: str | None = Field(None, description="What the rule files configure under this name.")
+    correlation: Literal[True] | None = Field(None, description="The correlation id of the exchange.")
     type: Literal["string", "int", "bool", "timestamp"] = "string"
     description: str | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> PackContext:
+        places = (self.header, self.claim, self.configuration, self.correlation)
+        if sum(place is not None for place in places) != 1:
+            raise ValueError("a context value comes from one of `header`, `claim`, `configuration`, `correlation`")
+        return self
 
 
 class PackSecrets(Model):

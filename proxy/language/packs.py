@@ -21,6 +21,7 @@ from .match import MatchError, compile_path
 from .model import Pack, PackContext
 from .problems import Problems
 from .validation import explain_validation
+from .variables import constant
 
 ReadContext = Callable[[Request], Any]
 
@@ -144,6 +145,8 @@ class Vocabulary:
     operations: dict[str, Operation] = field(default_factory=dict)
     context: dict[str, ContextValue] = field(default_factory=dict)
     claims: dict[str, ClaimValue] = field(default_factory=dict)
+    configured: dict[str, str] = field(default_factory=dict)
+    exchange: dict[str, Variable] = field(default_factory=dict)
     verified: bool = False
     schemas: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     dialect: str | None = None
@@ -201,11 +204,34 @@ class Vocabulary:
                 problems.error("duplicate-name", text, document.source.name, mark)
 
     def _add_context(self, name: str, value: PackContext) -> None:
-        if value.header is None:
-            self.claims[name] = ClaimValue(name, value.claim or name, value.type)
-            return
-        type_, parse = _TYPES[value.type]
-        self.context[name] = ContextValue(name, value.header.lower().encode(), type_, parse)
+        if value.claim is not None:
+            self.claims[name] = ClaimValue(name, value.claim, value.type)
+        elif value.configuration is not None:
+            self.configured[name] = value.configuration
+        elif value.header is not None:
+            type_, parse = _TYPES[value.type]
+            self.context[name] = ContextValue(name, value.header.lower().encode(), type_, parse)
+        else:
+            self.exchange[name] = Variable(type=STRING, attribute="correlation", footprint="correlation")
+
+    def variables(self, configuration: Mapping[str, Any]) -> dict[str, Variable]:
+        """Give the context as the expressions of a rule with this configuration may read it here."""
+        found = {name: value.variable() for name, value in self.context.items()} | self.exchange
+        for name, key in self.configured.items():
+            if key in configuration:
+                found[name] = constant(configuration[key])
+        if self.verified:
+            found |= {name: value.variable() for name, value in self.claims.items()}
+        return found
+
+    def why_unknown(self, name: str) -> str | None:
+        """Say why a context value that a pack names cannot be read here, if it is one."""
+        if name in self.claims and not self.verified:
+            return "it comes from claims: it can be read only after a `verify_token`"
+        if name in self.configured:
+            return f"it comes from the configuration: write `configuration: {{{self.configured[name]}: …}}`"
+        return None
 
     def redaction(self) -> Redaction:
-        return Redaction(frozenset(self.headers), frozenset(self.query), frozenset(self.fields))
+        context = frozenset(name for name, value in self.context.items() if value.key.decode() in self.headers)
+        return Redaction(frozenset(self.headers), frozenset(self.query), frozenset(self.fields), context)

@@ -40,6 +40,8 @@ def name_secret(program: Program, redaction: Redaction) -> str | None:
     for read in program.reads:
         parts = _parts(read)
         side, _, what = read.footprint.partition(".")
+        if side == "context" and what in redaction.context:
+            return f"the context value {what}"
         if what == "cookies":
             return f"a cookie of the {side}"
         if what == "bearer":

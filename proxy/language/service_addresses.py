@@ -84,7 +84,9 @@ def compile_operation(
             one = next(given_names)
             path.append("/")
             path.append(env.text(params[one], under, one, place="text", secrets=True))
-    return _render("", path or ["/"], [])
+    if operation.path.slash or not path:
+        path.append("/")
+    return _render("", path, [])
 
 
 def _split(pieces: tuple[_Piece, ...]) -> tuple[str, list[_Piece]]:

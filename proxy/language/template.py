@@ -160,6 +160,14 @@ def segment_text(value: Any) -> str:
     return quote(text, safe="-._~!$&'()*+,=:@")
 
 
+def whole_segment_text(value: Any) -> str:
+    """Write a value as a path segment of its own: one that is empty or dots would name another path."""
+    text = segment_text(value)
+    if text in ("", ".", ".."):
+        raise EvaluationError("a path segment is empty, `.` or `..`")
+    return text
+
+
 WRITERS: dict[str, Callable[[Any], str]] = {
     "header": header_text,
     "cookie": cookie_text,

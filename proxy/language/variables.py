@@ -248,13 +248,12 @@ def type_of(value: Any) -> Type:
 
 
 def configuration(data: Mapping[str, Any]) -> Variable:
-    def constant(value: Any) -> Callable[[Exchange], Any]:
-        return lambda _: value
+    whole = dict(data)
+    return Variable(read=lambda _: whole, members={name: constant(value) for name, value in data.items()})
 
-    return Variable(
-        read=constant(dict(data)),
-        members={name: Variable(type=type_of(value), read=constant(value)) for name, value in data.items()},
-    )
+
+def constant(value: Any) -> Variable:
+    return Variable(type=type_of(value), read=lambda _: value)
 
 
 def variable(name: str, type: Type) -> Variable:

@@ -42,7 +42,8 @@ class Function:
 
     `literal` are the positions that take only string literals. With `exchange` the program's argument comes first.
     One that is not `pure` is never evaluated at load. `cost` gives the units of work for the same arguments; it is
-    charged where work can multiply (in loops and after bindings), with `grows` everywhere.
+    charged where work can multiply (in loops and after bindings), with `grows` everywhere. `check` looks at a first
+    argument that is a literal text and may give a problem's code, its words and what may have been meant.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Function:
     cost: Callable[..., int] | None = None
     grows: bool = False
     pure: bool = True
+    check: Callable[[str], tuple[str, str, str | None] | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,11 @@ class Signatures:
                 self.checking.problem("not-literal", f"{node.name}() takes a literal text here", arg.start, arg.end)
             elif node.name == "secret" and position < len(args) and not self.sealed:
                 self.checking.found.secrets.add(_literal(args[position]))
+        if function.check is not None and args and isinstance(args[0], n.Constant) and args[0].type == STRING:
+            wrong = function.check(_literal(args[0]))
+            if wrong is not None:
+                code, text, suggestion = wrong
+                self.checking.problem(code, text, args[0].start, args[0].end, suggestion)
         if node.name == "matches" and isinstance(args[-1], n.Constant) and args[-1].type == STRING:
             try:
                 compile_pattern(_literal(args[-1]))
