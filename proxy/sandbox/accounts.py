@@ -91,6 +91,11 @@ class Accounts:
         row = self._db.execute(f"{_ACCOUNT} id = ?", (id,)).fetchone()
         return _account(row) if row else None
 
+    def failures(self, id: int) -> int:
+        """Return how many wrong passwords an account was tried with since the last right one."""
+        row = self._db.execute("SELECT failures FROM accounts WHERE id = ?", (id,)).fetchone()
+        return int(row[0]) if row else 0
+
     def log_in(self, email: str, password: str) -> Account | None:
         """Return the account, locked or not, when the password is right; count and lock when it is not."""
         row = self._db.execute(f"{_ACCOUNT} email = ?", (email.strip().lower(),)).fetchone()

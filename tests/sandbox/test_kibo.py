@@ -123,6 +123,58 @@ async def test_a_locked_account_is_told_only_to_who_knows_the_password(sandbox: 
     assert (await log_in(sandbox, {**LOCKED, "password": "test-only-no"}))[1]["errorCode"] == "INVALID_CREDENTIALS"
 
 
+APPLICATION = {"Authorization": "Bearer test-only-application"}
+ACCOUNTS = "/api/commerce/customer/accounts"
+
+
+async def test_an_application_reads_the_account_that_a_ticket_names(sandbox: Sandbox) -> None:
+    _, ticket = await log_in(sandbox, VIP)
+    where = f"{ACCOUNTS}/{ticket['customerAccount']['id']}"
+    status, account, _ = await sandbox.call("GET", where, headers=APPLICATION)
+    assert (status, account) == (200, ticket["customerAccount"])
+    Draft202012Validator(closed(PACK["schemas"]["CustomerAccount"]), format_checker=FormatChecker()).validate(account)
+    wanted = {"responseFields": "id,segments(code)"}
+    _, some, _ = await sandbox.call("GET", where, headers=APPLICATION, params=wanted)
+    assert some == {"id": 1004, "segments": [{"code": "VIP"}, {"code": "EARLY"}]}
+
+
+async def test_the_login_state_counts_wrong_passwords_until_the_account_is_locked(sandbox: Sandbox) -> None:
+    async def state() -> tuple[int, int, bool]:
+        name = {"userName": JANE["username"]}
+        _, found, _ = await sandbox.call("POST", f"{ACCOUNTS}/loginstatebyusername", headers=APPLICATION, params=name)
+        by_number = await sandbox.call("GET", f"{ACCOUNTS}/1001/loginstate", headers=APPLICATION)
+        schema = closed(PACK["schemas"]["LoginState"])
+        Draft202012Validator(schema, format_checker=FormatChecker()).validate(found)
+        assert by_number[1] == found
+        return found["failedLoginAttemptCount"], found["remainingLoginAttempts"], found["isLocked"]
+
+    seen = [await state()]
+    for _ in range(5):
+        await log_in(sandbox, {**JANE, "password": "test-only-wrong"})
+        seen.append(await state())
+    assert seen == [(0, 5, False), (1, 4, False), (2, 3, False), (3, 2, False), (4, 1, False), (5, 0, True)]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status", "code"),
+    [
+        ("GET", "/1001", {}, 401, "UNAUTHORIZED"),
+        ("POST", "/loginstatebyusername?userName=jane@example.com", {}, 401, "UNAUTHORIZED"),
+        ("GET", "/1001", {"x-vol-app-claims": "test-only"}, 200, None),
+        ("GET", "/7", APPLICATION, 404, "ITEM_NOT_FOUND"),
+        ("GET", "/one", APPLICATION, 400, "VALIDATION_ERROR"),
+        ("GET", "/7/loginstate", APPLICATION, 404, "ITEM_NOT_FOUND"),
+        ("POST", "/loginstatebyusername?userName=nobody@example.com", APPLICATION, 404, "ITEM_NOT_FOUND"),
+        ("POST", "/loginstatebyusername", APPLICATION, 400, "VALIDATION_ERROR"),
+    ],
+)
+async def test_accounts_are_read_by_applications_and_by_what_names_them(
+    sandbox: Sandbox, method: str, path: str, headers: dict[str, str], status: int, code: str | None
+) -> None:
+    answer = await sandbox.call(method, ACCOUNTS + path, headers=headers)
+    assert (answer[0], answer[1].get("errorCode")) == (status, code)
+
+
 async def test_a_refresh_token_works_once_and_gives_the_next(sandbox: Sandbox) -> None:
     _, ticket = await log_in(sandbox, JANE)
     first = ticket["refreshToken"]
