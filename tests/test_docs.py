@@ -16,7 +16,7 @@ from proxy.cli.check import check
 from proxy.cli.reference import BEGIN, END, insert
 from proxy.cli.reports import FORMATS
 from proxy.cli.schema import rule_file_schema
-from proxy.language.case_model import CaseFile
+from proxy.language.cases.model import CaseFile
 from proxy.language.compile import Options, build
 from proxy.language.document import Source, load, plain
 from proxy.language.problems import Problems

@@ -15,7 +15,7 @@ import click
 from pydantic import BaseModel
 
 from ..language.actions import ACTIONS
-from ..language.case_model import CaseFile
+from ..language.cases.model import CaseFile
 from ..language.cel.functions import STANDARD, operators
 from ..language.environment import Options
 from ..language.functions import rule_functions

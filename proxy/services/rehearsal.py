@@ -19,7 +19,7 @@ from ..engine.effects import (
     Share,
 )
 from ..engine.errors import EffectFailed
-from ..language.rehearsing import Outside, Performer, Waiting
+from ..language.cases.rehearsing import Outside, Performer, Waiting
 from .answers import Answers, key_of
 from .breaker import Circuit, has_failed
 from .sharing import CALL_FAILED, LEASE

@@ -9,13 +9,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from ..engine.errors import EvaluationError
-from .case_messages import CaseError
-from .case_model import Case, Given, OneByOne, Play, Token
-from .case_tokens import UnsignableError, sign
-from .document import plain
-from .model import Model
-from .template import plain_text
+from ...engine.errors import EvaluationError
+from ..document import plain
+from ..model import Model
+from ..template import plain_text
+from .messages import CaseError
+from .model import Case, Given, OneByOne, Play, Token
+from .tokens import UnsignableError, sign
 
 _NAME = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # Where a text that is one `${name}` keeps the type of its value.

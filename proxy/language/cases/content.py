@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from .fields import HeaderName, Text, is_token
-from .model import Model
+from ..fields import HeaderName, Text, is_token
+from ..model import Model
 
 
 def listed(value: Any) -> Any:

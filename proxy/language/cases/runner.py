@@ -11,18 +11,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..engine.message import Limits
-from ..engine.ruleset import Ruleset
-from .case_checks import check_file
-from .case_model import Case, CaseFile, ExpectedProblem
-from .case_tokens import secrets_of
-from .compile import Options, build
-from .document import Document, Source, load
+from ...engine.message import Limits
+from ...engine.ruleset import Ruleset
+from ..compile import Options, build
+from ..document import Document, Source, load
+from ..problems import Problems
+from ..validation import explain_validation
+from .checks import check_file
 from .inline_rules import InlineRules
+from .model import Case, CaseFile, ExpectedProblem
 from .playing import Stage
-from .problems import Problems
 from .rehearsing import Rehearse
-from .validation import explain_validation
+from .tokens import secrets_of
 
 
 @dataclass(frozen=True, slots=True)

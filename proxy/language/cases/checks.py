@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from .case_content import Expectation
-from .case_expressions import compiled
-from .case_model import Case, CaseFile, GeneratedKey, OneByOne, Play, Token
-from .cel import BOOL, DYN, CelProblems
-from .document import Document
-from .problems import Problems, nearest
+from ..cel import BOOL, DYN, CelProblems
+from ..document import Document
+from ..problems import Problems, nearest
+from .content import Expectation
+from .expressions import compiled
+from .model import Case, CaseFile, GeneratedKey, OneByOne, Play, Token
 
 _Loc = tuple[str | int, ...]
 

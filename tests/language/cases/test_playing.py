@@ -28,8 +28,8 @@ from proxy.engine.effects import (
 from proxy.engine.exchange import Exchange
 from proxy.engine.message import Headers, Limits, Response
 from proxy.engine.ruleset import Operation, PathPattern, Rule, Ruleset, Step
-from proxy.language.case_model import Case, Given
-from proxy.language.playing import Played, Stage
+from proxy.language.cases.model import Case, Given
+from proxy.language.cases.playing import Played, Stage
 from proxy.services.rehearsal import rehearse
 
 LIMITS = Limits()

@@ -11,13 +11,14 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from ..engine import codings
-from ..engine.cookies import SET_COOKIE, SetCookie
-from ..engine.effects import Lookup
-from ..engine.errors import EvaluationError, Unreadable
-from ..engine.exchange import Exchange
-from ..engine.message import Headers, Message, Request, Response
-from .case_content import (
+from ...engine import codings
+from ...engine.cookies import SET_COOKIE, SetCookie
+from ...engine.effects import Lookup
+from ...engine.errors import EvaluationError, Unreadable
+from ...engine.exchange import Exchange
+from ...engine.message import Headers, Message, Request, Response
+from ..document import plain
+from .content import (
     Expectation,
     Expected,
     ExpectedCookie,
@@ -28,8 +29,7 @@ from .case_content import (
     ExpectedRules,
     listed,
 )
-from .case_expressions import location
-from .document import plain
+from .expressions import location
 
 # A body that a test compares is no larger than this once decoded.
 _DECODED = 1 << 26

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from .case_model import GeneratedKey, Given, Token
+from .model import GeneratedKey, Given, Token
 
 # `use` and the rest of a public JWK come from the key; RFC 7518 section 3.1 names the algorithm of each.
 _HMAC = ("HS256", "HS384", "HS512")

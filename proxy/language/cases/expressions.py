@@ -10,11 +10,11 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from ..engine.effects import Lookup
-from ..engine.errors import EvaluationError
-from ..engine.message import Request, Response
-from .cel import DYN, STRING, Environment, Program, Variable, compile, list_of, map_of
-from .variables import request, response
+from ...engine.effects import Lookup
+from ...engine.errors import EvaluationError
+from ...engine.message import Request, Response
+from ..cel import DYN, STRING, Environment, Program, Variable, compile, list_of, map_of
+from ..variables import request, response
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import jwt
 import pytest
 
-from proxy.language.case_model import GeneratedKey, Given, Token
-from proxy.language.case_tokens import public_jwk, secrets_of, sign
 from proxy.language.cases import Results, run_cases
+from proxy.language.cases.model import GeneratedKey, Given, Token
+from proxy.language.cases.tokens import public_jwk, secrets_of, sign
 from proxy.language.document import Source
 from proxy.services.rehearsal import rehearse
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..engine.effects import Answer, FetchKeys, Lookup
-from ..engine.errors import EffectFailed
-from ..engine.ruleset import Ruleset
-from .case_content import GivenLookup
-from .case_messages import CaseError, make_answer
-from .case_model import Case, GeneratedKey, Given
-from .case_names import Names
-from .case_tokens import public_jwk
-from .problems import nearest
+from ...engine.effects import Answer, FetchKeys, Lookup
+from ...engine.errors import EffectFailed
+from ...engine.ruleset import Ruleset
+from ..problems import nearest
+from .content import GivenLookup
+from .messages import CaseError, make_answer
+from .model import Case, GeneratedKey, Given
+from .names import Names
 from .rehearsing import NotGivenError
+from .tokens import public_jwk
 
 _FAILURES = {"down": "the service cannot be reached", "late": "the service did not answer in time"}
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from .document import Document, Source
-from .problems import Mark, Problem
+from ..document import Document, Source
+from ..problems import Mark, Problem
 
 _Loc = tuple[str | int, ...]
 # What YAML does not take raw, or takes for the end of a line.

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from .case_content import Expectation, GivenLookup, GivenRequest, GivenUpstream
-from .fields import Duration, Text
-from .model import Model
+from ..fields import Duration, Text
+from ..model import Model
+from .content import Expectation, GivenLookup, GivenRequest, GivenUpstream
 
 # The time in a test that does not name one.
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

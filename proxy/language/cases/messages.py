@@ -8,14 +8,14 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from ..engine import codings
-from ..engine.effects import Answer
-from ..engine.errors import Unreadable
-from ..engine.message import Headers, Limits, Request, Response
-from ..engine.ruleset import Ruleset
-from ..engine.target import canonical
-from .case_content import Content, GivenLookup, GivenRequest, GivenUpstream, listed
-from .document import plain
+from ...engine import codings
+from ...engine.effects import Answer
+from ...engine.errors import Unreadable
+from ...engine.message import Headers, Limits, Request, Response
+from ...engine.ruleset import Ruleset
+from ...engine.target import canonical
+from ..document import plain
+from .content import Content, GivenLookup, GivenRequest, GivenUpstream, listed
 
 # A request that has one of them twice is refused before any rule sees it.
 _ONCE = (b"authorization", b"content-type", b"host")

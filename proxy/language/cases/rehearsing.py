@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ..engine.effects import Answer, Effect, FetchKeys, Lookup
-from ..engine.errors import EffectFailed
+from ...engine.effects import Answer, Effect, FetchKeys, Lookup
+from ...engine.errors import EffectFailed
 
 
 class NotGivenError(EffectFailed):

@@ -7,20 +7,20 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from ..engine import returns, run
-from ..engine.effects import Effect, Lookup
-from ..engine.errors import ABSORBED, CostExceeded, EffectFailed, EvaluationError, Unreadable
-from ..engine.exchange import Exchange
-from ..engine.message import Headers, Limits, Request, Response
-from ..engine.ruleset import Ruleset
-from .case_content import Expectation, GivenUpstream, listed
-from .case_expressions import Seen, compiled
-from .case_messages import CaseError, make_request, make_response
-from .case_model import Case, Given, OneByOne, Play, Together
-from .case_names import Names
-from .case_outside import CaseWorld
-from .cel import to_json
+from ...engine import returns, run
+from ...engine.effects import Effect, Lookup
+from ...engine.errors import ABSORBED, CostExceeded, EffectFailed, EvaluationError, Unreadable
+from ...engine.exchange import Exchange
+from ...engine.message import Headers, Limits, Request, Response
+from ...engine.ruleset import Ruleset
+from ..cel import to_json
 from .comparison import compare
+from .content import Expectation, GivenUpstream, listed
+from .expressions import Seen, compiled
+from .messages import CaseError, make_request, make_response
+from .model import Case, Given, OneByOne, Play, Together
+from .names import Names
+from .outside import CaseWorld
 from .rehearsing import NotGivenError, Rehearse, Waiting
 
 # What the edge answers when the auth service gives none.
