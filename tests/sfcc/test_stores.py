@@ -16,6 +16,7 @@ from tests.services.store import valkey
 
 SHOP = "/s/RefArch/dw/shop/v23_2"
 AUTH = f"{SHOP}/customers/auth"
+SLAS = "/shopper/auth/v1/organizations/f_ecom_test_001/oauth2/token"
 MANY = 200
 
 
@@ -90,3 +91,22 @@ async def test_two_hundred_calls_of_one_session_have_one_token(proxy: Proxy) -> 
         stolen = cookie.partition(";")[0]
         assert stolen.startswith("dwsid=")
         assert (await ask(stolen))[0] == 401
+
+
+async def test_refreshes_of_slas_at_once_have_one_answer(proxy: Proxy) -> None:
+    connector = aiohttp.TCPConnector(force_close=True, limit=0)
+    known = basic("test-only-client", "sandbox")
+    async with aiohttp.ClientSession(proxy.address, connector=connector, headers=known) as client:
+
+        async def token(form: dict[str, str]) -> tuple[int, str | None]:
+            async with client.post(SLAS, data=form) as answer:
+                return answer.status, (await answer.json()).get("refresh_token")
+
+        _, first = await token({"grant_type": "client_credentials"})
+        assert first is not None
+        form = {"grant_type": "refresh_token", "refresh_token": first}
+        found = set(await asyncio.gather(*(token(form) for _ in range(40))))
+        # The sandbox takes a refresh token once, and refuses it after that.
+        assert len(found) == 1
+        status, second = found.pop()
+        assert (status, second is not None and second != first) == (200, True)
