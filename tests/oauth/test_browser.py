@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -81,6 +82,26 @@ async def test_a_login_with_a_second_factor_gets_its_cookie_with_the_code(
     status, tokens = await post(browser, "/oauth/token", grant_type=otp, mfa_token=told["mfa_token"], otp=code)
     assert (status, "refresh_token" in tokens) == (200, False)
     assert [cookie.key for cookie in browser.cookie_jar] == ["vestibule_refresh_token"]
+
+
+async def test_ten_tabs_that_refresh_at_once_all_go_on(browser: aiohttp.ClientSession) -> None:
+    await post(browser, "/oauth/token", **JANE, **LASTING)
+    answers = await asyncio.gather(*(post(browser, "/oauth/token", grant_type="refresh_token") for _ in range(10)))
+    assert [status for status, _ in answers] == [200] * 10
+    assert len({tokens["access_token"] for _, tokens in answers}) == 1
+    assert (await post(browser, "/oauth/token", grant_type="refresh_token"))[0] == 200
+
+
+async def test_five_wrong_passwords_lock_a_user_name_out(browser: aiohttp.ClientSession) -> None:
+    wrong = {**JANE, "username": "vip@example.com", "password": "test-only-wrong"}
+    for _ in range(4):
+        assert (await post(browser, "/oauth/token", **wrong))[1]["error"] == "invalid_grant"
+    assert (await post(browser, "/oauth/token", **{**wrong, "password": "correct-horse-4"}))[0] == 200
+    assert (await post(browser, "/oauth/token", **wrong))[1]["error"] == "invalid_grant"
+    # The sandbox itself, which forgives after a right password, would still let this one in.
+    async with browser.post("/oauth/token", data={**CLIENT, **wrong, "password": "correct-horse-4"}) as answer:
+        assert (answer.status, (await answer.json())["error"]) == (429, "too_many_attempts")
+        assert 0 < int(answer.headers["Retry-After"]) <= 900
 
 
 async def test_another_client_may_not_send_passwords(browser: aiohttp.ClientSession) -> None:
