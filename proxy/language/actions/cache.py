@@ -134,7 +134,8 @@ class CacheSet(Action):
                 result = {"type": "success", "record": record}
             if into is not None:
                 x.variables[into] = result
-                mark_secret(x, (into,), (into,))
+                # The code of what went wrong tells nothing of the value.
+                mark_secret(x, (into,), (into,) if code is None else ())
 
         return put
 
