@@ -31,7 +31,7 @@ KINDS = {
     "kibo": Kind("kibo", ("refuse-disposable-mail", "short-tickets", "ticket-to-bearer")),
     "sfcc": Kind("sfcc", ("client-id", "refuse-disposable-login", "session-cookies")),
     "auth0": Kind("oauth", ("deny", "redirect", "result-url")),
-    "oauth": Kind("oauth", ("deny", "refresh-cookie")),
+    "oauth": Kind("oauth", ("deny", "lock-out", "refresh-cookie", "single-flight")),
 }
 
 _SETTINGS = """\

@@ -11,14 +11,14 @@ from yarl import URL
 
 from tests.running import ROOT, Proxy, running
 
+AUTH0 = ("--upstream", "sandbox:oauth", "--secrets", ROOT / "tests" / "secrets")
 NEW = "test-only-new"
 NAVIGATES = {"Sec-Fetch-Mode": "navigate", "Accept": "text/html"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def proxy() -> Iterator[Proxy]:
-    rules, secrets = ROOT / "rules" / "auth0", ROOT / "tests" / "secrets"
-    with running("--upstream", "sandbox:oauth", "--rules", rules, "--secrets", secrets) as proxy:
+    with running(*AUTH0, "--rules", ROOT / "rules" / "auth0") as proxy:
         yield proxy
 
 
@@ -57,6 +57,22 @@ async def test_a_browser_that_sets_its_password_is_sent_back_to_the_shop(
     async with client.post("/u/reset-password", data=form, headers=NAVIGATES, allow_redirects=False) as answer:
         assert (answer.status, answer.headers["Location"]) == (303, "/account/login?reset=done")
     assert (await log_in(client, "jane@example.com", NEW))[0] == 200
+
+
+async def test_a_password_is_set_once_an_hour_unless_its_owner_came_in(
+    proxy: Proxy, client: aiohttp.ClientSession
+) -> None:
+    _, found = await follow(client, await link(proxy, client, "jane@example.com"))
+    async with client.post(
+        "/u/reset-password", json={"reset_token": found["reset_token"], "new_password": NEW}
+    ) as answer:
+        assert answer.status == 200
+    status, error = await follow(client, await link(proxy, client, "jane@example.com"))
+    assert (status, error["error"], "reset_token" in error) == (403, "access_denied", False)
+    _, tokens = await log_in(client, "jane@example.com", NEW)
+    async with client.get("/userinfo", headers={"Authorization": f"Bearer {tokens['access_token']}"}) as answer:
+        assert answer.status == 200
+    assert (await follow(client, await link(proxy, client, "jane@example.com")))[0] == 200
 
 
 async def test_a_program_gets_the_answer_and_the_address(proxy: Proxy, client: aiohttp.ClientSession) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -50,11 +49,12 @@ async def test_a_session_is_refreshed_again_and_again_by_its_cookie(browser: aio
         assert (await answer.json())["email"] == "jane@example.com"
 
 
-async def test_a_cookie_that_was_used_before_is_forgotten(proxy: Proxy, browser: aiohttp.ClientSession) -> None:
+async def test_a_cookie_that_was_used_elsewhere_is_forgotten(proxy: Proxy, browser: aiohttp.ClientSession) -> None:
     await post(browser, "/oauth/token", **JANE, **LASTING)
-    stolen = {cookie.key: cookie.value for cookie in browser.cookie_jar}
-    assert (await post(browser, "/oauth/token", grant_type="refresh_token"))[0] == 200
-    browser.cookie_jar.update_cookies(stolen, URL(proxy.address).with_path("/oauth/"))
+    (token,) = [cookie.value for cookie in browser.cookie_jar]
+    async with aiohttp.ClientSession(proxy.upstream) as thief:
+        form = {"grant_type": "refresh_token", "refresh_token": token}
+        assert (await post(thief, "/oauth/token", **form))[0] == 200
     status, error = await post(browser, "/oauth/token", grant_type="refresh_token")
     assert (status, error["error"]) == (400, "invalid_grant")
     assert not list(browser.cookie_jar)
@@ -82,26 +82,6 @@ async def test_a_login_with_a_second_factor_gets_its_cookie_with_the_code(
     status, tokens = await post(browser, "/oauth/token", grant_type=otp, mfa_token=told["mfa_token"], otp=code)
     assert (status, "refresh_token" in tokens) == (200, False)
     assert [cookie.key for cookie in browser.cookie_jar] == ["vestibule_refresh_token"]
-
-
-async def test_ten_tabs_that_refresh_at_once_all_go_on(browser: aiohttp.ClientSession) -> None:
-    await post(browser, "/oauth/token", **JANE, **LASTING)
-    answers = await asyncio.gather(*(post(browser, "/oauth/token", grant_type="refresh_token") for _ in range(10)))
-    assert [status for status, _ in answers] == [200] * 10
-    assert len({tokens["access_token"] for _, tokens in answers}) == 1
-    assert (await post(browser, "/oauth/token", grant_type="refresh_token"))[0] == 200
-
-
-async def test_five_wrong_passwords_lock_a_user_name_out(browser: aiohttp.ClientSession) -> None:
-    wrong = {**JANE, "username": "vip@example.com", "password": "test-only-wrong"}
-    for _ in range(4):
-        assert (await post(browser, "/oauth/token", **wrong))[1]["error"] == "invalid_grant"
-    assert (await post(browser, "/oauth/token", **{**wrong, "password": "correct-horse-4"}))[0] == 200
-    assert (await post(browser, "/oauth/token", **wrong))[1]["error"] == "invalid_grant"
-    # The sandbox itself, which forgives after a right password, would still let this one in.
-    async with browser.post("/oauth/token", data={**CLIENT, **wrong, "password": "correct-horse-4"}) as answer:
-        assert (answer.status, (await answer.json())["error"]) == (429, "too_many_attempts")
-        assert 0 < int(answer.headers["Retry-After"]) <= 900
 
 
 async def test_another_client_may_not_send_passwords(browser: aiohttp.ClientSession) -> None:
