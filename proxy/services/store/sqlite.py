@@ -105,8 +105,9 @@ class SqliteStore:
     def _open(self) -> sqlite3.Connection:
         connection = self._connect()
         try:
-            found = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+            # In this order: another process may be making the tables, with the ids, as one.
             empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+            found = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
             if found != [_APPLICATION, _VERSION] and not (empty and found[0] in (0, _APPLICATION)):
                 raise StoreError(f"the store {self._path} is a file of another program or version")
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
