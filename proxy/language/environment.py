@@ -189,7 +189,8 @@ class StepScope:
         for read in program.reads:
             if blamed:
                 self.footprints.add(read.footprint)
-            if read.footprint == "request.body":
+            if read.footprint == "request.body" and self.phase != "continue":
+                # In `continue` the request is the return, whose body is always at hand.
                 self.rule.needs_request = True
             elif read.footprint == "response.body":
                 self._needs_response(read.path)
