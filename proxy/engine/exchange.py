@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from .suspension import Suspended
 
 
+_DENIALS = frozenset({"deny", "limit", "verify_token", "verify_redirect_token"})
+
+
 @dataclass(slots=True)
 class Verdict:
     """Why an exchange ended as it did. `by` is who answered: upstream, rule or proxy.
@@ -31,6 +34,11 @@ class Verdict:
     detail: str | None = None
     code: str | None = None
     cause: str | None = None
+
+    @property
+    def denies(self) -> bool:
+        """Say whether a rule refused, by whichever of the actions that can."""
+        return self.by == "rule" and self.action in _DENIALS
 
 
 @dataclass(frozen=True, slots=True)

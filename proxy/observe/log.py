@@ -166,7 +166,7 @@ def _fields(exchange: Exchange, facts: Facts) -> dict[str, Any]:
     if mark:
         fields["query"] = redact.query(query, secret)
     if verdict.rule is not None:
-        role = "failed_rule" if verdict.by == "proxy" else "denied_by" if verdict.action == "deny" else "answered_by"
+        role = "failed_rule" if verdict.by == "proxy" else "denied_by" if verdict.denies else "answered_by"
         fields[role] = verdict.rule
         fields["step"] = verdict.step
     for name in ("code", "reason", "detail", "cause"):

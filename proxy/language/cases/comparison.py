@@ -170,7 +170,7 @@ def _compare_rules(expected: ExpectedRules, exchange: Exchange) -> Iterator[str]
         yield f"rules.ran: expected {expected.ran}, got {exchange.ran}"
     if "denied_by" in expected.model_fields_set:
         verdict = exchange.verdict
-        denied = verdict.rule if verdict.by == "rule" and verdict.action == "deny" else None
+        denied = verdict.rule if verdict.denies else None
         if denied != expected.denied_by:
             yield f"rules.denied_by: expected {expected.denied_by}, got {denied}"
 

@@ -159,7 +159,7 @@ class ExpectedRules(Model):
     """What ran, and who denied."""
 
     ran: list[str] | None = Field(None, description="The names of the rules that ran, in order.")
-    denied_by: str | None = Field(None, description="The rule that denied; null: none did.")
+    denied_by: str | None = Field(None, description="The rule that refused, by whichever action; null: none did.")
 
 
 class Expectation(Model):
