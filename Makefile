@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DELETE_ON_ERROR:
-.PHONY: help run test check unit clients docs clean
+.PHONY: help run test check unit clients figures docs clean
 
 help:
 	@echo 'make run    start the sandbox shop with Vestibule and the Kibo example rules in front of it'
 	@echo 'make test   every check and every test'
 	@echo 'make check  formatting, lint, types and the example rules'
 	@echo 'make unit   the tests alone'
+	@echo 'make figures  the tests, and their figures written into tests/README.md'
 	@echo 'make clients  logins through the vendors’ own clients (needs node and npm)'
 	@echo 'make docs   write the generated pages again'
 	@echo 'make clean  remove what was built'
@@ -37,6 +38,11 @@ check: $(STAMP)
 
 unit: $(STAMP)
 	$(BIN)/pytest --numprocesses auto --dist loadgroup
+
+figures: $(STAMP)
+	rm -f .figures
+	$(BIN)/pytest --numprocesses auto --dist loadgroup --figures $(CURDIR)/.figures
+	$(BIN)/python -m tests.figures .figures tests/README.md
 
 clients: $(STAMP)
 	npm install --prefix tests/kibo --no-audit --no-fund --no-package-lock

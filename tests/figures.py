@@ -1,0 +1,97 @@
+"""The figures of tests/README.md: what the tests measured, added up over a run and written into its table.
+
+`pytest --figures FILE` lets every test that has one append to the file; `python -m tests.figures FILE PAGE` writes the
+table. A figure that no test gave is told as missing, never made up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A row of the table. `worst` figures are compared by their greatest value, all others are added up."""
+
+    name: str
+    text: str
+    bound: str
+    worst: bool = False
+
+
+PROMISES = (
+    Promise("wrong-answers", "wrong answers to a caller, the upstream and the clients misbehaving", "0"),
+    Promise("desync", "disagreements about number, boundary, method, target or host of a request", "0"),
+    Promise("refused-bytes", "bytes that reached the upstream of requests that were refused", "0"),
+    Promise("forged", "forged or replayed credentials that were accepted", "0"),
+    Promise("races", "races for a single-use state that more than one won", "0"),
+    Promise("faults", "faults that were not answered as declared within the deadline", "0"),
+    Promise("canaries", "canary secrets found in a log, a metric, an answer or an error", "0"),
+    Promise("deliveries", "requests that reached the upstream more than once", "0"),
+    Promise("spellings", "spellings of a denied path or method that reached the handler", "0"),
+    Promise("redirects", "redirects that left the allow list, as a WHATWG parser reads them", "0"),
+    Promise("line-breaks", "CR or LF in a header that was written", "0"),
+    Promise("json", "bodies that two readers read differently, or that lost a byte no rule named", "0"),
+    Promise("loop-stall", "longest stall of the event loop, in milliseconds", "50", worst=True),
+    Promise("amplification", "memory held for each byte that was sent, at most", "10", worst=True),
+    Promise("slow-clients", "requests of good clients that failed beside slow ones", "0"),
+    Promise("drain", "requests that a stop lost", "0"),
+    Promise("replacement", "requests that the replacement of a worker or of the proxy lost", "0"),
+    Promise("reload", "requests that a reload lost, or that met two versions of the rules", "0"),
+)
+
+
+class Figures:
+    """Takes the figures of one process; without a file they go nowhere."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+
+    def add(self, name: str, *, cases: int, found: float = 0) -> None:
+        """Tell how many cases were tried and what was found: how many failed, or for a worst figure how much it was."""
+        if name not in {promise.name for promise in PROMISES}:
+            raise ValueError(f"there is no promise {name!r}")
+        if self._file is None:
+            return
+        line = json.dumps({"name": name, "cases": cases, "found": found}) + "\n"
+        descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            # One write: processes append side by side.
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+
+
+def table(lines: Sequence[str]) -> Iterator[str]:
+    """Write the table from the lines of a run."""
+    found = [json.loads(line) for line in lines]
+    yield "| what must not happen | promised | measured | cases |"
+    yield "|---|---|---|---|"
+    for promise in PROMISES:
+        mine = [one for one in found if one["name"] == promise.name]
+        if not mine:
+            yield f"| {promise.text} | {promise.bound} | not measured | |"
+            continue
+        values = [one["found"] for one in mine]
+        value = max(values) if promise.worst else sum(values)
+        yield f"| {promise.text} | {promise.bound} | {value:g} | {sum(one['cases'] for one in mine):,} |"
+
+
+def main(file: str, page: str) -> None:
+    """Write the figures of a run into a page, between its two marks."""
+    text = Path(page).read_text("utf-8")
+    head, _, rest = text.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    rows = "\n".join(table(Path(file).read_text("utf-8").splitlines()))
+    Path(page).write_text(f"{head}{BEGIN}\n{rows}\n{END}{tail}", "utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

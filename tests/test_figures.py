@@ -1,0 +1,31 @@
+"""The table of figures says what was measured, and what was not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.figures import BEGIN, END, PROMISES, Figures, main
+
+
+def test_figures_of_one_promise_are_added_up_and_a_worst_one_is_the_greatest(tmp_path: Path) -> None:
+    file, page = tmp_path / "figures", tmp_path / "page.md"
+    for _ in range(2):
+        Figures(file).add("desync", cases=500, found=1)
+    for worst in (12.5, 3):
+        Figures(file).add("loop-stall", cases=1, found=worst)
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", "utf-8")
+    main(str(file), str(page))
+    text = page.read_text("utf-8")
+    assert text.startswith(f"before\n{BEGIN}\n| what")
+    assert text.endswith(f"{END}\nafter\n")
+    assert "| 0 | 2 | 1,000 |" in text
+    assert "| 50 | 12.5 | 2 |" in text
+    assert text.count("not measured") == len(PROMISES) - 2
+    assert "old" not in text
+
+
+def test_a_figure_of_no_promise_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no promise"):
+        Figures(tmp_path / "figures").add("speed", cases=1)
