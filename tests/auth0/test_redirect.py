@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import jwt
 import pytest
 from yarl import URL
 
+from tests.auth0.reset_link import mailed
 from tests.running import ROOT, Answer, Proxy, running
 from tests.storing import each_store, storing
 
@@ -36,13 +35,6 @@ class Elsewhere:
         token = jwt.encode({**own, **claims}, SECRET, algorithm="HS256")
         query = URL.build(path="/.vestibule/continue", query={"state": self.state, "session_token": token})
         return self.proxy.call("GET", str(query), headers={**NAVIGATES, **headers})
-
-
-def mailed(proxy: Proxy, email: str) -> str:
-    """Ask for a new password, and give the link of the e-mail."""
-    proxy.call("POST", "/dbconnections/change_password", {"client_id": "shop", "connection": "x", "email": email})
-    with urlopen(f"{proxy.upstream}/sandbox/tickets") as answer:
-        return str(json.load(answer)[email])
 
 
 def distinct(refusals: Iterable[Answer]) -> list[dict[str, Any]]:
