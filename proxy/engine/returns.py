@@ -10,7 +10,7 @@ from collections.abc import Generator
 from typing import Any
 
 from . import dialects, run
-from .effects import Effect, Reserve, Reserved, Settle, StoreGet, StoreIncrement, StoreTake
+from .effects import Effect, Reserve, Reserved, Settle, StoreGet, StoreIncrement, StoreSet, StoreTake
 from .errors import EvaluationError, Unreadable
 from .exchange import Exchange, Verdict
 from .factors import Challenge, Factor, tell
@@ -84,6 +84,8 @@ def _challenge(exchange: Exchange) -> Generator[Effect, Any, Result | Pending]:
     token = _parameter(exchange, "challenge_token", "mfa_token")
     name, code = _parameter(exchange, "factor"), _parameter(exchange, "code")
     found = yield from _find(exchange, token, "challenge")
+    if (yield StoreGet(_closed(found))) is not None:
+        raise NotResumable("its codes are used up")
     rule = exchange.chosen[0].rule
     # What the settings of a factor read is the exchange as it was challenged.
     exchange.request, exchange.rule = found.request, rule
@@ -121,8 +123,7 @@ def _try(
     details = found.details
     tries = yield StoreIncrement(f"tries\0{found.state}", max(found.expires - exchange.clock(), 1.0))
     if tries > details["attempts"]:
-        yield StoreTake(key_of(found.state))
-        raise NotResumable("there were too many wrong codes")
+        raise NotResumable("there were too many codes")
     most, per, block = _SUBJECT
     key = f"subject\0{details['subject']}"
     reserved: Reserved = yield Reserve(key, most, per, block, settles=True)
@@ -143,9 +144,14 @@ def _try(
         raise
     yield Settle(key, reserved.ticket, not proved, most, per, block)
     if not proved and tries >= details["attempts"]:
-        yield StoreTake(key_of(found.state))
+        # The state stays: who tried the right code at the same moment takes it.
+        yield StoreSet(_closed(found), b"1", max(found.expires - exchange.clock(), 1.0))
         raise NotResumable("the last code was wrong")
     return proved
+
+
+def _closed(found: Suspended) -> str:
+    return f"closed\0{found.state}"
 
 
 def _wrong(exchange: Exchange, found: Suspended, name: str, *, burn: bool) -> Generator[Effect, Any, Response]:
