@@ -51,10 +51,13 @@ def _free_port() -> int:
 
 
 @contextmanager
-def serving(folder: Path, *options: str) -> Iterator[Server]:
-    """Start a server and end it; a port that another one took meanwhile is tried no longer."""
+def serving(folder: Path, *options: str, at: int | None = None) -> Iterator[Server]:
+    """Start a server, on a free port or `at` one that it had before, and end it.
+
+    A free port that another one took meanwhile is tried no longer.
+    """
     for _ in range(_TRIES):
-        port = _free_port()
+        port = at or _free_port()
         process = subprocess.Popen(
             [
                 *(str(_binary.get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""),
