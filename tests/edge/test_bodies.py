@@ -11,8 +11,8 @@ from proxy.engine import dialects
 from proxy.engine.exchange import Exchange
 from proxy.engine.message import Headers, Limits, Response
 from proxy.engine.ruleset import Rule, Run, Step
-
-from .conftest import Proxied, Start, Wire, eventually, ok
+from tests.gateways import Proxied, Start
+from tests.wire import Wire, eventually, ok
 
 BOTH_LOOPS = True
 LIMITS = Limits()

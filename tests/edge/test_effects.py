@@ -12,8 +12,8 @@ from proxy.engine.effects import Effect, StoreGet
 from proxy.engine.errors import EffectFailed, Unreadable
 from proxy.engine.exchange import Exchange
 from proxy.engine.ruleset import Rule, Ruleset, Step
-
-from .conftest import Start, eventually, ok
+from tests.gateways import Start
+from tests.wire import eventually, ok
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from .conftest import Start, Wire
+from tests.gateways import Start
+from tests.wire import Wire
 
 BOTH_LOOPS = True
 SECRET = b"test-only-canary"

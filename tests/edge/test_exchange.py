@@ -6,8 +6,8 @@ from proxy.engine import dialects
 from proxy.engine.exchange import Exchange
 from proxy.engine.message import Limits, Response
 from proxy.engine.ruleset import Rule, Run, Step
-
-from .conftest import Start, ok
+from tests.gateways import Start
+from tests.wire import ok
 
 BOTH_LOOPS = True
 LIMITS = Limits()

@@ -14,8 +14,8 @@ from proxy.edge.refusal import Refusal
 from proxy.engine.exchange import Exchange
 from proxy.engine.message import Headers, Limits, Request, Response
 from proxy.engine.ruleset import Rule, Step
-
-from .conftest import Message, Proxied, Start, ok
+from tests.gateways import Proxied, Start
+from tests.wire import Message, ok
 
 LIMITS = Limits()
 TRUSTING = Trust(proxies=(ip_network("127.0.0.0/8"), ip_network("10.0.0.0/8")))

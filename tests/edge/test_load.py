@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from .conftest import LOOPBACK, PATIENCE, Wire
+from tests.wire import LOOPBACK, PATIENCE, Wire
 
 MEGABYTES = int(os.environ.get("VESTIBULE_TEST_BODY_MB", "256"))
 LOGINS = 10_000

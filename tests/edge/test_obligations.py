@@ -13,8 +13,8 @@ from proxy.engine.effects import Effect, Lead, Publish, Reserve, Reserved, Settl
 from proxy.engine.exchange import Exchange
 from proxy.engine.obligations import Reservation, Sharing
 from proxy.engine.ruleset import Rule, Step
-
-from .conftest import Proxied, Start, Wire, eventually, ok
+from tests.gateways import Proxied, Start
+from tests.wire import Wire, eventually, ok
 
 LOGIN = b"POST /login HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"
 

@@ -19,8 +19,8 @@ from proxy.edge import parsers
 from proxy.edge.framing import Chunks, HeadEnd
 from proxy.edge.options import Bounds
 from proxy.edge.refusal import Refusal
-
-from .conftest import Start, ok
+from tests.gateways import Start
+from tests.wire import ok
 
 _http_parser: Any = importlib.import_module("aiohttp._http_parser")
 

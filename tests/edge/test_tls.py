@@ -10,8 +10,8 @@ import pytest
 import trustme
 
 from proxy.engine.ruleset import Rule, Step
-
-from .conftest import LOOPBACK, Start, Wire, ok
+from tests.gateways import Start
+from tests.wire import LOOPBACK, Wire, ok
 
 BOTH_LOOPS = True
 

@@ -16,8 +16,8 @@ from proxy.engine.exchange import Exchange
 from proxy.language.compile import Options, build
 from proxy.language.document import Source
 from proxy.services.keys import KeySets
-
-from .conftest import Proxied, Start, ok
+from tests.gateways import Proxied, Start
+from tests.wire import ok
 
 NOW = 1_767_225_600
 KEYS = {kid: ec.generate_private_key(ec.SECP256R1()) for kid in ("old", "new")}

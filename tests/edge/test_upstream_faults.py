@@ -11,8 +11,8 @@ import pytest
 from proxy.edge.options import Deadlines
 from proxy.engine.message import Limits
 from proxy.engine.ruleset import Rule, Step
-
-from .conftest import LOOPBACK, Start, Wire, eventually, ok
+from tests.gateways import Start
+from tests.wire import LOOPBACK, Wire, eventually, ok
 
 BOTH_LOOPS = True
 GET = b"GET /cb?code=1 HTTP/1.1\r\nHost: a\r\n\r\n"

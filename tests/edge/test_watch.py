@@ -9,8 +9,7 @@ from typing import Any
 from watchfiles import awatch
 
 from proxy.edge.reload import watch
-
-from .conftest import PATIENCE
+from tests.wire import PATIENCE
 
 
 async def test_a_log_beside_the_rules_asks_for_no_reload(tmp_path: Path) -> None:
