@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from proxy.language.document import Source, load
+from proxy.language.model import Rule
 from proxy.language.problems import Problems
 
 PROJECT = Path(__file__).parent.parent
@@ -281,6 +282,11 @@ def cases_of(path: Path) -> frozenset[str]:
     document = load(Source(path.name, text), Problems())
     assert document is not None
     return frozenset(case["name"] for case in document.data["cases"])
+
+
+def test_a_rule_that_does_not_say_has_five_seconds_and_faults() -> None:
+    rule = Rule.model_validate({"name": "action"})
+    assert (rule.timeout, rule.on_error, rule.mode) == (5.0, "fault", "enforce")
 
 
 def test_the_table_has_the_headings_of_the_documents() -> None:
