@@ -212,6 +212,7 @@ NAMES: dict[str, list[str]] = {
         "maximum number of failed login attempts",
         "dwsid",
         "dwsecuretoken",
+        "an active session that was used over HTTPS before",
         "one call per session",
         "JWT header, payload, signature",
         "response header Authorization: Bearer",
