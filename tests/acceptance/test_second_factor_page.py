@@ -6,7 +6,7 @@ import http.client
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import trustme
 from tests.running import Answer, Proxy, running
 from tests.storing import each_store, storing
 
-from .clients import Browser, at_once, connected, stop, without_id, workers
+from .clients import Browser, ask, at_once, connected, stop, without_id, workers
 from .services import Call, Reply, Service, service
 
 LOGIN = "/api/commerce/customer/authtickets"
@@ -55,6 +55,23 @@ rules:
     after:
       - headers: {{set: {{Authorization: "Bearer ${{response.body.jwtAccessToken}}"}}}}
 """
+# Where the platform gives no ticket before it has seen the code, the page sends the code along.
+WITHOUT_TICKET = RULES.replace(
+    """
+      - when: mfa.claims.outcome != 'passed'
+        deny: {{reason: The second factor failed.}}
+""",
+    """
+      - lookup:
+          operation: validate2FA
+          headers: {{x-vol-tenant: "1", x-vol-site: "2"}}
+          json: {{userId: "${{response.body.userId}}", otpCode: "${{mfa.claims.code}}"}}
+          into: proved
+      - when: proved.status != 200
+        deny: {{status: 401, reason: The code is wrong., code: WRONG_CODE}}
+      - body: {{patch: [{{op: replace, path: "", value: "${{proved.body}}"}}]}}
+""",
+)
 
 
 def give_ticket(_: Call) -> Reply:
@@ -66,7 +83,7 @@ class Page:
 
     def __init__(self) -> None:
         self.shop = ""
-        self.outcome = "passed"
+        self.says: dict[str, str] = {}
 
     def __call__(self, call: Call) -> Reply:
         claims = jwt.decode(call.query["session_token"], KEY, algorithms=["HS256"], options={"require": ["exp", "jti"]})
@@ -77,7 +94,7 @@ class Page:
             "iat": now,
             "exp": now + 60,
             "state": call.query["state"],
-            "outcome": self.outcome,
+            **self.says,
         }
         back = urlencode({"state": call.query["state"], "session_token": jwt.encode(mine, KEY, "HS256")})
         return Reply(303, None, {"Location": f"{self.shop}/.vestibule/continue?{back}"})
@@ -91,8 +108,9 @@ class Elsewhere:
     server: Service
     trust: ssl.SSLContext
 
-    def visit(self, address: str) -> str:
+    def visit(self, address: str, **says: str) -> str:
         """Navigate to the page and prove the factor there; gives the path that it sends the browser back to."""
+        self.page.says = says or {"outcome": "passed"}
         parts = urlsplit(address)
         connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, context=self.trust, timeout=20)
         try:
@@ -117,9 +135,11 @@ def elsewhere() -> Iterator[Elsewhere]:
 
 
 @contextmanager
-def shop(upstream: str, elsewhere: Elsewhere, folder: Path, flags: tuple[str, ...]) -> Iterator[Proxy]:
+def shop(
+    upstream: str, elsewhere: Elsewhere, folder: Path, flags: tuple[str, ...], text: str = RULES
+) -> Iterator[Proxy]:
     rules = folder / "rules.yaml"
-    rules.write_text(RULES.format(page=elsewhere.server.url))
+    rules.write_text(text.format(page=elsewhere.server.url))
     with running("--upstream", upstream, "--rules", rules, *flags, env=ENV) as proxy:
         elsewhere.page.shop = proxy.address
         yield proxy
@@ -131,9 +151,9 @@ def upstream() -> Iterator[Service]:
         yield server
 
 
-def leave(browser: Browser, proxy: Proxy, worker: int) -> str:
+def leave(browser: Browser, proxy: Proxy, worker: int, password: str = MARIA["password"]) -> str:
     """Log in by a script of the storefront, which is told where the browser must go."""
-    answer = browser.ask(proxy, worker, "POST", LOGIN, MARIA, navigates=False)
+    answer = browser.ask(proxy, worker, "POST", LOGIN, {**MARIA, "password": password}, navigates=False)
     assert answer.status == 403
     assert (answer.json["errorCode"], "jwtAccessToken" in answer.json) == ("redirect_required", False)
     assert [line.partition("=")[0] for line in answer.cookies] == ["vestibule"]
@@ -218,3 +238,37 @@ def test_a_restart_while_the_browser_is_away_loses_nothing(
             assert browser.ask(proxy, workers(proxy, kind)[0], "GET", back).status == 401
             stop(proxy)
     assert len(upstream.calls) == 1
+
+
+def test_the_ticket_of_an_account_with_a_second_factor_is_fetched_with_the_code_of_the_page(
+    tmp_path: Path, elsewhere: Elsewhere
+) -> None:
+    with (
+        storing("sqlite", tmp_path) as flags,
+        shop("sandbox:kibo", elsewhere, tmp_path, flags, WITHOUT_TICKET) as proxy,
+    ):
+        first, other = workers(proxy, "sqlite")
+        browser = Browser()
+        wrong = elsewhere.visit(leave(browser, proxy, first, "correct-horse-2"), code="no code")
+        answer = browser.ask(proxy, other, "GET", wrong)
+        assert (answer.status, answer.json["errorCode"]) == (401, "WRONG_CODE")
+        assert browser.ask(proxy, other, "GET", wrong).json["errorCode"] != "WRONG_CODE"
+
+        away = leave(browser, proxy, first, "correct-horse-2")
+        back = elsewhere.visit(away, code=mailed(proxy))
+        answer = browser.ask(proxy, other, "GET", back)
+        assert answer.status == 200
+        ticket = answer.json
+        assert ticket["customerAccount"]["emailAddress"] == MARIA["username"]
+        assert answer.headers["Authorization"] == f"Bearer {ticket['jwtAccessToken']}"
+        assert browser.ask(proxy, first, "GET", back).status == 401
+        said = stop(proxy)
+        for name in ("accessToken", "jwtAccessToken", "refreshToken"):
+            assert ticket[name] not in said
+
+
+def mailed(proxy: Proxy) -> str:
+    """Give the code that the sandbox sent to Maria."""
+    connection = http.client.HTTPConnection(urlsplit(proxy.upstream).netloc, timeout=20)
+    with closing(connection):
+        return str(ask(connection, "GET", "/sandbox/codes").json[MARIA["username"]])
