@@ -169,6 +169,8 @@ class PackContext(Model):
         places = (self.header, self.claim, self.configuration, self.correlation)
         if sum(place is not None for place in places) != 1:
             raise ValueError("a context value comes from one of `header`, `claim`, `configuration`, `correlation`")
+        if self.header is None and self.claim is None and self.type != "string":
+            raise ValueError("what is sent as text has a `type`; this has its own")
         return self
 
 

@@ -1,10 +1,13 @@
-"""The operations of a pack as rules and cases call them: their paths, written out."""
+"""Packs: the paths of their operations as rules and cases call them, and where their context values come from."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from proxy.language.cases import run_cases
+from proxy.language.compile import Options, build
 from proxy.language.document import Source
 from proxy.services.rehearsal import rehearse
 
@@ -51,3 +54,21 @@ def test_the_slash_at_the_end_of_a_path_is_written_wherever_the_operation_is_cal
     assert list(results.problems) == []
     assert [(outcome.name, outcome.findings) for outcome in results.outcomes if outcome.findings] == []
     assert len(results.outcomes) == 4
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("{}", "a context value comes from one of"),
+        ("{header: x-site, claim: site}", "a context value comes from one of"),
+        ("{configuration: site, correlation: true}", "a context value comes from one of"),
+        ("{configuration: site, type: int}", "what is sent as text has a `type`"),
+        ("{correlation: true, type: int}", "what is sent as text has a `type`"),
+    ],
+)
+def test_a_context_value_comes_from_one_place_that_says_its_type(value: str, words: str) -> None:
+    pack = Source("shop/pack.yaml", f"name: shop\ncontext:\n  siteId: {value}\n")
+    rules = Source("rules.yaml", "version: 1\npacks: [shop]\nrules: [{name: r, before: [{end: true}]}]\n")
+    (problem,) = build([rules], Options(secrets=lambda _: None, packs=lambda _: pack)).problems
+    assert words in problem.text
+    assert (problem.source, problem.line) == ("shop/pack.yaml", 3)
