@@ -14,13 +14,16 @@ from .effects import Effect, Reserve, Reserved, Settle, StoreGet, StoreIncrement
 from .errors import EvaluationError, Unreadable
 from .exchange import Exchange, Verdict
 from .factors import Challenge, Factor, tell
+from .faults import fault
 from .message import Response
-from .phase import Errand, Pending, Phase, Result
+from .phase import Errand, Pending, Phase, Result, arrive
 from .suspension import NotResumable, Suspended, is_bound, is_state, key_of, parameter, thaw
 
 PREFIX = "/.vestibule"
 CONTINUE = f"{PREFIX}/continue"
 CHALLENGE = f"{PREFIX}/challenge"
+
+_METHODS = {CONTINUE: ("GET", "POST"), CHALLENGE: ("POST",)}
 
 # A return has a token and a code, not a document.
 LONGEST = 65_536
@@ -34,13 +37,14 @@ def is_reserved(path: str) -> bool:
 def resume(exchange: Exchange) -> Result | Pending:
     """Go on with the exchange that a request comes back to; the answer is a Response in the end."""
     request = exchange.request
-    if request.path == CONTINUE and request.method in ("GET", "POST"):
-        return Errand(exchange, _continue(exchange)).go()
-    if request.path == CHALLENGE and request.method == "POST":
-        return Errand(exchange, _challenge(exchange)).go()
-    if request.path in (CONTINUE, CHALLENGE) and request.method != "POST":
-        return run.refuse(exchange, 405, "a path of the proxy's own takes other methods")
-    return run.refuse(exchange, 404, "the path is reserved")
+    taken = _METHODS.get(request.path)
+    if taken is None:
+        return run.refuse(exchange, 404, "the path is reserved")
+    if request.method not in taken:
+        answer = fault(exchange, 405, "a path of the proxy's own takes other methods")
+        answer.headers.set(b"Allow", ", ".join(taken).encode())
+        return arrive(exchange, answer, last=True)
+    return Errand(exchange, _continue(exchange) if request.path == CONTINUE else _challenge(exchange)).go()
 
 
 def _parameter(exchange: Exchange, *names: str) -> str | None:
