@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
+from collections import deque
 from typing import Any
 
 from redis import exceptions
@@ -27,6 +28,9 @@ from .window import BUSY
 _PATIENCE = 2.0
 # Operations of one worker at a time; more wait for their turn.
 _CONNECTIONS = 64
+# Reservations to give back that are remembered while the server does not answer, and how often that is tried.
+_ABANDONED = 10_000
+_AGAIN = 1.0
 
 
 class _Script:
@@ -104,6 +108,9 @@ class RedisStore:
         self._shown = str(address)
         self._turns = asyncio.Semaphore(_CONNECTIONS)
         self._client = _connect(address)
+        self._abandoned: deque[tuple[str, str]] = deque(maxlen=_ABANDONED)
+        self._giving_back: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def get(self, key: str) -> bytes | None:
         return _optional(await self._call("GET", _name("v", key)))
@@ -123,7 +130,13 @@ class RedisStore:
     async def reserve(self, key: str, *, most: int, per: float, block: float | None, lease: float | None) -> Reserved:
         ticket = secrets.token_hex(8)
         times = [-1 if time is None else _microseconds(time) for time in (per, block, lease)]
-        wait = await self._script(_RESERVE, _name("l", key), ticket, most, *times)
+        try:
+            wait = await self._script(_RESERVE, _name("l", key), ticket, most, *times)
+        except (StoreError, asyncio.CancelledError):
+            # It may be done all the same, and nobody would ever end it.
+            if lease is not None:
+                self._abandon(key, ticket)
+            raise
         return Reserved(ticket) if not wait else Reserved(None, wait / 1e6)
 
     async def settle(self, key: str, ticket: str, *, failed: bool, most: int, per: float, block: float | None) -> None:
@@ -131,11 +144,32 @@ class RedisStore:
         await self._script(_SETTLE, _name("l", key), ticket, most, *times, int(failed))
 
     async def close(self) -> None:
+        self._closed = True
+        if self._giving_back is not None:
+            self._giving_back.cancel()
+            await asyncio.gather(self._giving_back, return_exceptions=True)
         try:
             async with asyncio.timeout(_PATIENCE):
                 await self._client.aclose()
         except (TimeoutError, OSError, exceptions.RedisError):
             return
+
+    def _abandon(self, key: str, ticket: str) -> None:
+        self._abandoned.append((key, ticket))
+        if not self._closed and (self._giving_back is None or self._giving_back.done()):
+            self._giving_back = asyncio.create_task(self._give_back())
+
+    async def _give_back(self) -> None:
+        """End the reservations that nobody knows of, once the server answers."""
+        while self._abandoned:
+            key, ticket = self._abandoned.popleft()
+            try:
+                # Twice: what was sent before the first is done by the time of its answer.
+                for _ in range(2):
+                    await self.settle(key, ticket, failed=False, most=1, per=1.0, block=None)
+            except StoreError:
+                self._abandoned.append((key, ticket))
+                await asyncio.sleep(_AGAIN)
 
     async def _script(self, script: _Script, name: bytes, *arguments: Any) -> Any:
         # Without a server's list of scripts to keep up with, a cluster's new node is no special case.

@@ -112,6 +112,38 @@ async def test_a_server_that_hangs_is_an_error(store: RedisStore, server: Server
 
 
 @pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("late", [True, False], ids=["late", "cancelled"])
+async def test_a_reservation_that_nobody_heard_of_is_given_back(
+    store: RedisStore, server: Server, monkeypatch: pytest.MonkeyPatch, *, late: bool
+) -> None:
+    monkeypatch.setattr("proxy.services.store.redis._PATIENCE", 0.1 if late else 20.0)
+    monkeypatch.setattr("proxy.services.store.redis._AGAIN", 0.01)
+
+    async def reserve() -> str | None:
+        return (await store.reserve("jane", most=1, per=900.0, block=None, lease=900.0)).ticket
+
+    # So that there is a connection, and the server knows the scripts.
+    first = await reserve()
+    assert first is not None
+    await store.settle("jane", first, failed=False, most=1, per=900.0, block=None)
+    server.pause()
+    try:
+        if late:
+            with pytest.raises(StoreError):
+                await reserve()
+        else:
+            task = asyncio.create_task(reserve())
+            await asyncio.wait([task], timeout=0.1)
+            task.cancel()
+            await asyncio.wait([task])
+    finally:
+        server.go_on()
+    monkeypatch.setattr("proxy.services.store.redis._PATIENCE", 2.0)
+    async with asyncio.timeout(20):
+        while await reserve() is None:
+            await asyncio.sleep(0)
+
+
 async def test_a_server_that_accepts_and_says_nothing_is_an_error() -> None:
     accepted: list[asyncio.StreamWriter] = []
 
