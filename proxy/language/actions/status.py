@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 from pydantic import Field, model_validator
 
+from ...engine.errors import EvaluationError
 from ...engine.exchange import Exchange
 from ...engine.message import STALE, Response
 from ...engine.ruleset import Run
 from ..action import Action, StepEnvironment
 from ..fields import Status as StatusCode
 from ..fields import Text
+from ..slots import constant
+
+# What every client reads as a phrase (RFC 9112 section 4, without obs-text).
+_phrase = re.compile(r"[\t -~]{0,512}").fullmatch
+_NO_PHRASE = "a reason phrase is at most 512 characters of ASCII without controls"
 
 # Their answers have no body (RFC 9110 section 6.4.1).
 _WITHOUT_BODY = (204, 304)
@@ -36,10 +43,14 @@ class Status(Action):
 
     def compile(self, env: StepEnvironment) -> Run:
         code = self.code
-        reason = env.text(self.reason, "reason", place="header").read if self.reason is not None else None
+        value = env.text(self.reason, "reason", place="header") if self.reason is not None else None
+        if value is not None and value.constant and not _phrase(constant(value)):
+            env.problem("bad-text", _NO_PHRASE, "reason")
 
         def change(x: Exchange) -> None:
-            phrase = reason(x) if reason is not None else None
+            phrase = value.read(x) if value is not None else None
+            if phrase is not None and not _phrase(phrase):
+                raise EvaluationError(_NO_PHRASE)
             response = x.answer()
             if code in _WITHOUT_BODY:
                 response = x.response = _emptied(response)
