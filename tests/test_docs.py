@@ -24,7 +24,7 @@ from proxy.language.variables import request, response
 from proxy.services.rulefiles import find_pack, read
 
 PROJECT = Path(__file__).parent.parent
-PAGES = ["README.md", "rules/README.md", "proxy/README.md"]
+PAGES = ["README.md", "rules/README.md", "proxy/README.md", "tests/README.md", "deploy/THREAT_MODEL.md"]
 
 
 def text(name: str) -> str:
