@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -43,12 +43,16 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
-    """That exchanges with one key get one upstream call; `ttl` is how long the answer of a 2xx is given again."""
+    """That exchanges with one key get one upstream call; `ttl` is how long the answer of a 2xx is given again.
+
+    With `cookies` the Cookie header must be alike too: the key does not say whose the answer is.
+    """
 
     rule: Rule
     step: str
     key: str
     ttl: float
+    cookies: bool = True
 
 
 @dataclass(slots=True)
@@ -140,7 +144,7 @@ def share(exchange: Exchange, request: Request) -> Generator[Effect, Any, Respon
     shared = owed.sharing
     if shared is None:
         raise RuntimeError("nothing is shared")
-    owed.sharing = shared = Sharing(shared.rule, shared.step, _extended(shared, request), shared.ttl)
+    owed.sharing = shared = replace(shared, key=_extended(shared, request))
     result = yield Share(shared.key)
     if isinstance(result, Lead):
         owed.lead = result
@@ -154,10 +158,15 @@ def _extended(shared: Sharing, request: Request) -> str:
     digest = hashlib.sha256()
     parts = (
         shared.rule.name.encode(),
+        shared.rule.revision.encode(),
         shared.key.encode(),
         request.method.encode(),
+        request.scheme.encode(),
+        request.host.encode(),
         request.url.encode(),
         *request.headers.values(b"authorization"),
+        b"\0cookies",
+        *(request.headers.values(b"cookie") if shared.cookies else ()),
         b"\0body",
         request.content or b"",
     )

@@ -59,6 +59,8 @@ def _may_be_kept(answer: Answer) -> bool:
     for name, value in answer.headers:
         if name == "set-cookie":
             return False
+        if name == "vary" and "*" in value:
+            return False
         if name == "cache-control":
             words = {word.partition("=")[0].strip().lower() for word in value.split(",")}
             if not words.isdisjoint(_UNKEPT):

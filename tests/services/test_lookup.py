@@ -103,6 +103,7 @@ async def test_another_method_url_header_or_body_is_another_call(lookups: Lookup
         (200, {"Set_Cookie": "a=b"}),
         (200, {"Cache_Control": "max-age=60, Private"}),
         (200, {"Cache_Control": "no-store"}),
+        (200, {"Vary": "Accept, *"}),
         (302, {"Location": "/other"}),
         (401, {}),
         (429, {}),
