@@ -27,6 +27,8 @@ PREFIX = "VESTIBULE_"
 DEFAULT_FILE = "vestibule.yaml"
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|kB|MB|GB)?")
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+# What a worker takes before it has served anything, and some to serve with.
+LEAST_MEMORY = 128 << 20
 _NOT_BUILT = {
     "admin": "the admin port is not built yet",
     "metrics": "metrics are not built yet",
@@ -180,6 +182,11 @@ class LimitSettings(Model):
     json_depth: Count = Field(64, description="Levels of a JSON body that rules read.")
     stream_bytes: Size = Field(16 << 30, description="A body that passes through.")
     connections: Count = Field(10_000, description="Client connections of each worker.")
+    memory: Size = Field(
+        0,
+        description="Resident memory of each worker: at 95 % of it requests get a 503 and connections are not kept. "
+        "0 is no cap.",
+    )
     deadlines: ClientDeadlines = Field(default_factory=ClientDeadlines)
 
 
@@ -390,6 +397,8 @@ def _check_together(settings: Settings) -> list[str]:
         faults.append("tls: give both `cert` and `key`, or neither")
     if (settings.upstream.tls.cert is None) != (settings.upstream.tls.key is None):
         faults.append("upstream.tls: give both `cert` and `key`, or neither")
+    if 0 < settings.limits.memory < LEAST_MEMORY:
+        faults.append(f"limits.memory: a worker needs {LEAST_MEMORY >> 20} MiB for itself")
     if settings.workers > 1 and settings.store == "memory":
         faults.append(
             "store: `memory` is of one worker, and there are several: give `sqlite`, or a store that they share"

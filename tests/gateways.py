@@ -12,7 +12,9 @@ import pytest
 import uvloop
 
 from proxy.edge.gateway import Gateway, Perform, perform_nothing
+from proxy.edge.listener import Listener
 from proxy.edge.options import Bounds, Deadlines, Trust, Upstream
+from proxy.edge.server import open_socket
 from proxy.engine.exchange import Exchange
 from proxy.engine.message import Limits
 from proxy.engine.ruleset import Rule, Ruleset
@@ -38,7 +40,7 @@ class Proxied:
     upstream: RecordingUpstream
     port: int
     records: list[tuple[Exchange | None, Facts]]
-    server: asyncio.Server
+    listener: Listener
     recorded: asyncio.Condition
 
     def __post_init__(self) -> None:
@@ -89,6 +91,7 @@ async def start(upstream: RecordingUpstream) -> AsyncIterator[Start]:
         limits: Limits | None = None,
         perform: Perform = perform_nothing,
         dialect: str = "problem",
+        most: int = 10_000,
         **more: Any,
     ) -> Proxied:
         for position, rule in enumerate(rules):
@@ -122,8 +125,9 @@ async def start(upstream: RecordingUpstream) -> AsyncIterator[Start]:
             deadlines=deadlines,
             trust=trust,
         )
-        server = await loop.create_server(gateway.connect, LOOPBACK, 0)
-        proxied = Proxied(gateway, upstream, server.sockets[0].getsockname()[1], records, server, recorded)
+        sock = open_socket(f"{LOOPBACK}:0")
+        listener = Listener(gateway, sock, most=most)
+        proxied = Proxied(gateway, upstream, sock.getsockname()[1], records, listener, recorded)
         begun.append(proxied)
         return proxied
 
@@ -131,9 +135,8 @@ async def start(upstream: RecordingUpstream) -> AsyncIterator[Start]:
     for proxied in begun:
         for wire in proxied.clients:
             wire.writer.transport.abort()
-        proxied.server.close()
+        proxied.listener.close()
         proxied.gateway.close()
-        await proxied.server.wait_closed()
         faults = [facts.error for _, facts in proxied.records if facts.error and "fault of the proxy" in facts.error]
         assert not faults
     assert not noise

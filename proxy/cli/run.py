@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -298,6 +298,7 @@ class _Run:
         alive: int | None,
     ) -> None:
         from ..edge.gateway import Gateway
+        from ..edge.listener import share_descriptors
         from ..edge.options import Bounds, Deadlines, Trust
         from ..edge.reload import Reloader, watch
         from ..edge.server import Server
@@ -306,6 +307,10 @@ class _Run:
         settings, limits = self.settings, self.settings.limits
         if built.ruleset is None:
             raise RuntimeError("a worker starts with rules that hold")
+        most, upstreams = share_descriptors(limits.connections, upstream.connections)
+        if (most, upstreams) != (limits.connections, upstream.connections):
+            log.event("warning", "few-descriptors", connections=most, upstream_connections=upstreams)
+            upstream = replace(upstream, connections=upstreams)
         services = open_services(store, url, upstream, longest=limits.deadlines.total)
         gateway = Gateway(
             built.ruleset,
@@ -322,6 +327,7 @@ class _Run:
                 target=limits.target_bytes,
                 stream=limits.stream_bytes,
                 connections=limits.connections,
+                memory=limits.memory,
             ),
             deadlines=Deadlines(
                 header=limits.deadlines.header,
@@ -331,8 +337,9 @@ class _Run:
                 total=limits.deadlines.total,
             ),
             trust=Trust(proxies=networks(settings.trusted_proxies)),
+            tell=log.event,
         )
-        server = Server(gateway, sockets, tls=tls, drain=settings.drain, tell=log.event)
+        server = Server(gateway, sockets, tls=tls, most=most, drain=settings.drain, tell=log.event)
         if alive is not None:
             server.stop_with(alive)
         check = [sys.executable, "-m", "proxy", "check", *settings.rules]

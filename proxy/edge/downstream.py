@@ -76,8 +76,9 @@ class Connection(asyncio.Protocol):
         scheme = "https" if transport.get_extra_info("sslcontext") is not None else "http"
         port = local[1] if isinstance(local, tuple) else 0
         self._peer = Peer(peer[0] if isinstance(peer, tuple) else "", scheme, port, gateway.trust)
+        gateway.opening.discard(self)
         gateway.connections.add(self)
-        if len(gateway.connections) > gateway.bounds.connections:
+        if len(gateway.connections) + len(gateway.opening) > gateway.bounds.connections:
             self._refuse(Refusal(503, "there are too many connections"))
             return
         self.timer.set(gateway.deadlines.header)
@@ -128,6 +129,7 @@ class Connection(asyncio.Protocol):
             self.timer.clear()
             self._passage.client_drained()
         elif not self._linger:
+            self._total.clear()
             self.timer.set(self.gateway.deadlines.idle)
             self._proceed()
 
@@ -255,6 +257,8 @@ class Connection(asyncio.Protocol):
             head = read_request(message, self._peer, gateway.bounds, gateway.trust)
         except Unreadable as error:
             raise Refusal(error.status, error.cause) from None
+        if gateway.memory.short:
+            raise Refusal(503, "the proxy is short of memory")
         return self._begin(head, payload, data[end:])
 
     def _count_line(self, part: bytes) -> None:
@@ -348,8 +352,8 @@ class Connection(asyncio.Protocol):
             return
         self._passage = None
         self._parser = None
-        self._total.clear()
         if not self._full:
+            self._total.clear()
             self.timer.set(self.gateway.deadlines.idle)
         if self._paused and not self._held:
             self.resume()
@@ -380,8 +384,9 @@ class Connection(asyncio.Protocol):
         self._passage = None
         self._parser = None
         self._rest = b""
-        self._total.clear()
         self.timer.set(self.gateway.deadlines.linger)
+        if self._total.due is None:
+            self._total.set(self.gateway.deadlines.total)
         if self.ended or self.transport.is_closing() or not self.transport.can_write_eof():
             self.transport.close()
             return
@@ -449,3 +454,5 @@ class Connection(asyncio.Protocol):
     def _expire_total(self) -> None:
         if self._passage is not None:
             self._passage.expire()
+        elif self._linger or self._full:
+            self.cut("the client did not take its answer in time")

@@ -14,6 +14,7 @@ from ..engine.message import Limits, Response
 from ..engine.ruleset import Ruleset
 from ..observe.facts import Facts
 from .deadlines import Wheel
+from .memory import Memory
 from .options import Bounds, Deadlines, Trust, Upstream
 from .parsers import prove
 from .upstream import Pool
@@ -24,12 +25,17 @@ if TYPE_CHECKING:
 
 
 Record = Callable[[Exchange | None, Facts], None]
+Tell = Callable[..., None]
 Perform = Callable[[Effect, Exchange], Awaitable[Any]]
 
 
 async def perform_nothing(effect: Effect, _: Exchange) -> Any:
     """Refuse every effect: what a gateway does that was given no services."""
     raise EffectFailed(f"no service performs {type(effect).__name__}")
+
+
+def tell_nobody(level: str, event: str, **fields: Any) -> None:
+    """Tell the operator nothing: what a gateway does that was given no log."""
 
 
 class Gateway:
@@ -53,6 +59,7 @@ class Gateway:
         bounds: Bounds | None = None,
         deadlines: Deadlines | None = None,
         trust: Trust | None = None,
+        tell: Tell = tell_nobody,
     ) -> None:
         prove(loop)
         self.loop = loop
@@ -61,6 +68,7 @@ class Gateway:
         self.entropy = entropy
         self.record = record
         self.perform = perform
+        self.tell = tell
         self.limits = limits or Limits()
         self.bounds = bounds or Bounds()
         self.deadlines = deadlines or Deadlines()
@@ -73,7 +81,10 @@ class Gateway:
         self.connections: set[Connection] = set()
         # Exchanges whose client is gone, and which owe something to others.
         self.alone: set[Passage] = set()
+        # Connections that were taken and do not stand yet: TLS takes a while.
+        self.opening: set[Connection] = set()
         self.draining = False
+        self.memory = Memory(self.wheel, self.bounds.memory, self._memory_changed)
 
     def connect(self) -> Connection:
         """Build the protocol of one client connection."""
@@ -86,11 +97,22 @@ class Gateway:
         """Count the connections that have an exchange or a part of one under way, and the exchanges without one."""
         return sum(not connection.idle for connection in self.connections) + len(self.alone)
 
+    def _memory_changed(self) -> None:
+        resident = self.memory.resident()
+        if self.memory.short:
+            self.tell("error", "memory-short", resident=resident, cap=self.bounds.memory)
+            self._close_idle()
+        else:
+            self.tell("info", "memory-enough", resident=resident, cap=self.bounds.memory)
+
+    def _close_idle(self) -> None:
+        for connection in list(self.connections):
+            connection.close_if_idle()
+
     def drain(self) -> None:
         """Take no more: idle connections are closed, every answer from now on closes its own."""
         self.draining = True
-        for connection in list(self.connections):
-            connection.close_if_idle()
+        self._close_idle()
 
     def close(self) -> None:
         """Cut everything that is still open."""
@@ -100,6 +122,7 @@ class Gateway:
         for passage in list(self.alone):
             passage.cut("the proxy stopped before the exchange was over")
         self.pool.abort()
+        self.memory.close()
         self.wheel.close()
 
     def refusal(self, status: int, correlation: str) -> Response:

@@ -14,11 +14,11 @@ class Bounds:
     """How much a peer may send. Sizes in bytes.
 
     `stream` bounds a body that passes through; bodies that rules read are bounded by the engine's Limits. `discard` is
-    how much of an unread request body is swallowed to keep a connection, instead of closing it.
+    how much of an unread request body is swallowed to keep a connection, instead of closing it. `memory` is what the
+    worker may have resident, 0 for whatever there is.
     """
 
     head: int = 32_768
-    line: int = 8_190
     headers: int = 100
     target: int = 8_190
     stream: int = 16 << 30
@@ -26,6 +26,7 @@ class Bounds:
     pipelined: int = 65_536
     interim: int = 8
     connections: int = 10_000
+    memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)

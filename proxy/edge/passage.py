@@ -155,6 +155,8 @@ class Passage:
         if self._collecting:
             if self._size > self._most:
                 self.refuse(413, "the body is over the limit")
+            elif self._gateway.memory.take(size):
+                self.refuse(503, "the proxy is short of memory")
         elif self._size > _HELD:
             self._connection.pause()
 
@@ -374,6 +376,8 @@ class Passage:
             self._size += len(data)
             if self._size > self._gateway.limits.body:
                 self._fail(Refusal(502, "the answer's body is over the limit"))
+            elif self._gateway.memory.take(len(data)):
+                self._fail(Refusal(503, "the proxy is short of memory"))
 
     def upstream_end(self) -> None:
         self.facts.upstream = (perf_counter() - self._up_started) * 1000
@@ -511,7 +515,12 @@ class Passage:
     def _must_close(self) -> None:
         """Decide whether the client's connection outlives this answer."""
         connection = self._connection
-        if self._gateway.draining or (connection.ended and not connection.more) or self._head.upgrade is not None:
+        if (
+            self._gateway.draining
+            or self._gateway.memory.short
+            or (connection.ended and not connection.more)
+            or self._head.upgrade is not None
+        ):
             self.keep = False
         if not self.body_done:
             rest = self._head.length

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .gateway import Gateway
+from .listener import Listener
 
 BACKLOG = 4096
 
@@ -77,7 +78,7 @@ def server_tls(cert: str, key: str) -> ssl.SSLContext:
 
 
 class Server:
-    """A worker that serves until it is told to stop."""
+    """A worker that serves until it is told to stop; it takes no more than `most` connections at once."""
 
     def __init__(
         self,
@@ -85,12 +86,14 @@ class Server:
         sockets: Sequence[socket.socket],
         *,
         tls: ssl.SSLContext | None,
+        most: int,
         drain: float,
         tell: Callable[..., None],
     ) -> None:
         self.gateway = gateway
         self.sockets = sockets
         self.tls = tls
+        self.most = most
         self.drain = drain
         self.tell = tell
         self._stop = asyncio.Event()
@@ -115,20 +118,15 @@ class Server:
     async def serve(self, reload: Callable[[], None]) -> None:
         """Serve until stopped; SIGHUP calls `reload`."""
         loop = self.gateway.loop
-        servers = [
-            await loop.create_server(self.gateway.connect, sock=sock, ssl=self.tls, backlog=BACKLOG)
-            if sock.family != socket.AF_UNIX
-            else await loop.create_unix_server(self.gateway.connect, sock=sock, ssl=self.tls, backlog=BACKLOG)
-            for sock in self.sockets
-        ]
+        listeners = [Listener(self.gateway, sock, tls=self.tls, most=self.most) for sock in self.sockets]
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, reload)
         self.tell("info", "ready", rules=len(self.gateway.ruleset.rules), revision=self.gateway.ruleset.revision)
         await self._stop.wait()
         self.tell("info", "draining", exchanges=self.gateway.busy)
-        for server in servers:
-            server.close()
+        for listener in listeners:
+            listener.close()
         self.gateway.drain()
         left = await self._drained()
         self.gateway.close()

@@ -391,6 +391,7 @@ class Pool:
         self._open: set[UpstreamConnection] = set()
         self._connecting = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._lookup: asyncio.Task[list[Any]] | None = None
         # In order of arrival; a caller that gave up is taken out.
         self._waiting: deque[Caller] = deque()
         self.closed = False
@@ -457,6 +458,8 @@ class Pool:
         self.closed = True
         for task in list(self._tasks):
             task.cancel()
+        if self._lookup is not None:
+            self._lookup.cancel()
         for connection in list(self._open):
             connection.abort()
 
@@ -493,11 +496,28 @@ class Pool:
         else:
             self.release(connection)
 
+    async def _addresses(self) -> list[Any]:
+        """Resolve the upstream's name, once for all who ask meanwhile: a dead resolver keeps one thread and no more."""
+        lookup = self._lookup
+        if lookup is None:
+            options = self.options
+            lookup = self._lookup = self.loop.create_task(
+                self.loop.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)
+            )
+            lookup.add_done_callback(self._looked_up)
+        return await asyncio.shield(lookup)
+
+    def _looked_up(self, lookup: asyncio.Task[list[Any]]) -> None:
+        self._lookup = None
+        if not lookup.cancelled():
+            # Whoever asked may have given up.
+            lookup.exception()
+
     async def _dial(self) -> UpstreamConnection:
         """Connect to the first address that answers, giving each its share of the time."""
         options = self.options
         loop = self.loop
-        found = await loop.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)
+        found = await self._addresses()
         deadline = loop.time() + options.connect
         failure: OSError = OSError("no address")
         for index, (family, _, _, _, address) in enumerate(found):

@@ -1,0 +1,63 @@
+"""How much memory a worker may take, and whether it is short of it: looked up now and then, never for each request."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Callable
+
+from .deadlines import Deadline, Wheel
+
+_INTERVAL = 0.25
+_SHARE = 0.95
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Memory:
+    """The resident memory of this process against a cap; a cap of 0 is none.
+
+    `take` counts the bytes of bodies that are kept between two looks, so that many of them at once cannot run past the
+    cap. `tell` is called whenever `short` changes. Raises OSError where the system does not say what is resident.
+    """
+
+    __slots__ = ("_cap", "_file", "_room", "_tell", "_timer", "_trim", "short")
+
+    def __init__(self, wheel: Wheel, cap: int, tell: Callable[[], None]) -> None:
+        self._cap = int(cap * _SHARE)
+        self._tell = tell
+        self._room = sys.maxsize
+        self._file = -1
+        self._timer = Deadline(wheel, self._look)
+        self.short = False
+        if cap:
+            self._file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+            # Freed memory stays resident until the allocator is asked to give it back.
+            self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+            self._look()
+
+    def take(self, size: int) -> bool:
+        """Count bytes that are kept; gives whether memory is short now."""
+        self._room -= size
+        if self._room < 0 and not self.short and self._file >= 0:
+            self._look()
+        return self.short
+
+    def resident(self) -> int:
+        return int(os.pread(self._file, 128, 0).split()[1]) * _PAGE
+
+    def _look(self) -> None:
+        self._timer.set(_INTERVAL)
+        self._room = self._cap - self.resident()
+        if self._room < 0 and self._trim is not None:
+            self._trim(0)
+            self._room = self._cap - self.resident()
+        if self.short is not (self._room < 0):
+            self.short = not self.short
+            self._tell()
+
+    def close(self) -> None:
+        self._timer.close()
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
