@@ -124,9 +124,9 @@ class Server:
         loop.add_signal_handler(signal.SIGHUP, reload)
         self.tell("info", "ready", rules=len(self.gateway.ruleset.rules), revision=self.gateway.ruleset.revision)
         await self._stop.wait()
-        self.tell("info", "draining", exchanges=self.gateway.busy)
         for listener in listeners:
             listener.close()
+        self.tell("info", "draining", exchanges=self.gateway.busy)
         self.gateway.drain()
         left = await self._drained()
         self.gateway.close()
