@@ -16,11 +16,11 @@ import click
 from ..engine.effects import FetchKeys
 from ..engine.errors import EffectFailed, EvaluationError, Unreadable
 from ..engine.json_body import JsonBody
-from ..language import jws, minting
 from ..language.fields import parse_duration
-from ..language.jws import BadToken
-from ..language.keys import ALGORITHMS, BadKey, Key, family, one_family, read_private, read_public, read_secret
-from ..language.verification import Expected, Keyring, Verifier, check, fitting, open_token
+from ..language.tokens import jws, minting
+from ..language.tokens.jws import BadToken
+from ..language.tokens.keys import ALGORITHMS, BadKey, Key, family, one_family, read_private, read_public, read_secret
+from ..language.tokens.verification import Expected, Keyring, Verifier, check, fitting, open_token
 from .output import stdout_has_color
 
 EXIT_CONFIGURATION = 3

@@ -8,13 +8,13 @@ from pydantic import Field
 
 from ...engine.exchange import Exchange
 from ...engine.ruleset import Run
-from .. import minting
 from ..action import Action, StepEnvironment
 from ..cel import STRING
 from ..fields import Duration, Text
-from ..key_settings import named_key
-from ..keys import Algorithm, family, read_private, read_secret
 from ..secrecy import mark_secret
+from ..tokens import minting
+from ..tokens.key_settings import named_key
+from ..tokens.keys import Algorithm, family, read_private, read_secret
 
 
 class MintToken(Action):

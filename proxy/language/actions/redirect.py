@@ -19,7 +19,7 @@ from ..action import Action, StepEnvironment
 from ..answers import KeepCookies, KeepHeaders, Kept, lay
 from ..fields import Status, Text
 from ..locations import Location, refuse_address
-from ..tokens import RedirectToken, Sign
+from ..tokens.redirect import RedirectToken, Sign
 
 _ANY_METHOD = (302, 303)
 # They keep the method, or may: a browser would send a login's body again.

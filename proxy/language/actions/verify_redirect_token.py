@@ -16,10 +16,10 @@ from ...engine.suspension import Suspended, parameter
 from ..action import Action, StepEnvironment
 from ..cel import DYN, STRING, map_of
 from ..fields import Text
-from ..jws import BadToken
-from ..key_settings import named_key, refuse
-from ..keys import read_secret
-from ..verification import Verifier, check_times, open_token
+from ..tokens.jws import BadToken
+from ..tokens.key_settings import named_key, refuse
+from ..tokens.keys import read_secret
+from ..tokens.verification import Verifier, check_times, open_token
 
 _ALGORITHMS = ("HS256",)
 

@@ -15,13 +15,13 @@ from ...engine.ruleset import Run
 from ..action import Action, StepEnvironment, Value
 from ..cel import BYTES, DYN, STRING, map_of
 from ..fields import Duration, Text
-from ..jws import BadToken, Compact
-from ..key_settings import NamedKey, named_key, refuse
-from ..keys import Algorithm, family, one_family, read_public, read_secret
 from ..packs import hold_claims
 from ..service_addresses import compile_address
 from ..slots import constant
-from ..verification import WORDS, Expected, Keyring, Verifier, check, fitting, open_token
+from ..tokens.jws import BadToken, Compact
+from ..tokens.key_settings import NamedKey, named_key, refuse
+from ..tokens.keys import Algorithm, family, one_family, read_public, read_secret
+from ..tokens.verification import WORDS, Expected, Keyring, Verifier, check, fitting, open_token
 
 _LONGEST_LEEWAY = 600.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ....engine.errors import EvaluationError
-from ... import jws
+from ...tokens import jws
 from ..environment import Function
 from ..types import BOOL, BYTES, DYN, STRING, map_of
 from .cost import of_texts

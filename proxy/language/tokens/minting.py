@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..engine.errors import EvaluationError
+from ...engine.errors import EvaluationError
 from . import jws
 from .keys import Key
 from .verification import misused_claims

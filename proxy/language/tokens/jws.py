@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from ..engine.errors import EvaluationError, Unreadable
-from ..engine.json_body import JsonBody
-from ..engine.json_nodes import encode
+from ...engine.errors import EvaluationError, Unreadable
+from ...engine.json_body import JsonBody
+from ...engine.json_nodes import encode
 
 LONGEST = 16_384
 _DEEPEST = 32

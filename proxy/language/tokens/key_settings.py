@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..engine import dialects
-from ..engine.errors import EvaluationError, Unusable
-from ..engine.exchange import Exchange
-from ..engine.message import Response
-from .action import StepEnvironment, Value
+from ...engine import dialects
+from ...engine.errors import EvaluationError, Unusable
+from ...engine.exchange import Exchange
+from ...engine.message import Response
+from ..action import StepEnvironment, Value
+from ..slots import constant
 from .jws import BadToken
 from .keys import BadKey, Key
-from .slots import constant
 
 # The dialects whose `error` or `code` names the trouble with a token as RFC 6750 does. The vendors' keep their own
 # word for a 401: on one for tokens a storefront's client would log in anew and send the same request again.

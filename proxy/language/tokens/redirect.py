@@ -11,11 +11,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..engine.errors import EvaluationError
-from ..engine.exchange import Exchange
+from ...engine.errors import EvaluationError
+from ...engine.exchange import Exchange
+from ..action import StepEnvironment
+from ..fields import Duration, Text
 from . import minting
-from .action import StepEnvironment
-from .fields import Duration, Text
 from .key_settings import named_key
 from .keys import read_secret
 

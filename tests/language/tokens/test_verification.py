@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.language import jws, keys
-from proxy.language.jws import BadToken
-from proxy.language.keys import BadKey, Key
-from proxy.language.verification import Expected, Keyring, Verifier, check, fitting, open_token
+from proxy.language.tokens import jws, keys
+from proxy.language.tokens.jws import BadToken
+from proxy.language.tokens.keys import BadKey, Key
+from proxy.language.tokens.verification import Expected, Keyring, Verifier, check, fitting, open_token
 
 NOW = 1_767_225_600
 SECRET = b"test-only-test-only-test-only-0000"
