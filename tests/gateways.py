@@ -139,4 +139,4 @@ async def start(upstream: RecordingUpstream) -> AsyncIterator[Start]:
         proxied.gateway.close()
         faults = [facts.error for _, facts in proxied.records if facts.error and "fault of the proxy" in facts.error]
         assert not faults
-    assert not noise
+    assert not noise, noise
