@@ -63,6 +63,12 @@ def _network(value: str) -> str:
     return value
 
 
+def _host(value: str) -> str:
+    if not re.fullmatch(r"(?:\*\.)?[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\]", value):
+        raise ValueError("a host is a name without a port, *.example.com for all below it, or an address")
+    return value.lower()
+
+
 def parse_address(value: str) -> str:
     """Check `host:port`, `[v6]:port` or `unix:/path`; raise ValueError."""
     if value.startswith("unix:"):
@@ -224,6 +230,11 @@ class Settings(Model):
     limits: LimitSettings = Field(default_factory=LimitSettings)
     trusted_proxies: Annotated[list[Annotated[str, AfterValidator(_network)]], BeforeValidator(_listed)] = Field(
         default_factory=list, description="Networks whose X-Forwarded-* and Forwarded are believed."
+    )
+    hosts: Annotated[list[Annotated[str, AfterValidator(_host)]], BeforeValidator(_listed)] = Field(
+        default_factory=list,
+        description="Hosts that are served, without port, *.example.com for all below it; a request for another gets "
+        "421. All when none is given.",
     )
     public_origin: Annotated[str, AfterValidator(_origin)] | None = Field(
         None, description="The address that clients know: https://shop.example."

@@ -63,6 +63,7 @@ def test_sizes_and_durations_have_units(tmp_path: Path) -> None:
         ("upstream: {url: 'ftp://x'}", "1:17", "the upstream is http://"),
         ("upstream: http://user@host", "1:11", "no user"),
         ("trusted_proxies: [10.0.0.0/40]", "1:19", "CIDR"),
+        ("hosts: [shop.example:443]", "1:9", "without a port"),
         ("public_origin: shop.example", "1:16", "an origin is"),
         ("store: redis://x/y", "1:8", "number of a database"),
         ("admin: 127.0.0.1:9", "1:1", "not built yet"),

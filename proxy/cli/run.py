@@ -336,7 +336,7 @@ class _Run:
                 stall=limits.deadlines.stall,
                 total=limits.deadlines.total,
             ),
-            trust=Trust(proxies=networks(settings.trusted_proxies)),
+            trust=Trust(proxies=networks(settings.trusted_proxies), hosts=frozenset(settings.hosts)),
             tell=log.event,
         )
         server = Server(gateway, sockets, tls=tls, most=most, drain=settings.drain, tell=log.event)

@@ -70,8 +70,12 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Which peers may speak for their clients, and the name by which we sign Via."""
+    """Which peers may speak for their clients, and the name by which we sign Via.
+
+    `hosts` are the hosts that are served, in lower case, `*.example.com` for all below it; all where it is empty.
+    """
 
     proxies: tuple[Network, ...] = ()
+    hosts: frozenset[str] = frozenset()
     pseudonym: str = "vestibule"
     upgrades: frozenset[bytes] = field(default_factory=lambda: frozenset({b"websocket"}))

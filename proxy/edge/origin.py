@@ -77,13 +77,14 @@ class Origin:
 class Peer:
     """The other end of a client's connection."""
 
-    __slots__ = ("_last", "_port", "_scheme", "ip", "networks", "trusted")
+    __slots__ = ("_hosts", "_last", "_port", "_scheme", "ip", "networks", "trusted")
 
     def __init__(self, ip: str, scheme: str, port: int, trust: Trust) -> None:
         address = _read(ip.partition("%")[0])
         self.ip = str(address) if address is not None else "unknown"
         self._scheme = scheme
         self._port = str(port)
+        self._hosts = trust.hosts
         self.networks = trust.proxies
         self.trusted = bool(trust.proxies) and _holds(trust.proxies, address)
         self._last: Origin | None = None
@@ -93,11 +94,16 @@ class Peer:
         if not self.trusted or not said:
             last = self._last
             if last is None or last.host != host:
-                if host:
-                    check_host(host)
+                self._check(host)
                 last = self._last = Origin((self.ip,), self._scheme, host, self._port)
             return last
         return self._believe(host, said)
+
+    def _check(self, host: str) -> None:
+        if host:
+            check_host(host)
+        if self._hosts and not _serves(self._hosts, host):
+            raise Refusal(421, "the Host is not one that is served")
 
     def _believe(self, host: str, said: list[Line]) -> Origin:
         values: dict[bytes, list[str]] = {}
@@ -139,11 +145,15 @@ class Peer:
     def _origin(self, ips: list[str], scheme: str, host: str, port: str) -> Origin:
         if scheme not in ("http", "https"):
             scheme = self._scheme
-        if host:
-            check_host(host)
+        self._check(host)
         if not (port.isascii() and port.isdigit() and len(port) < 6):
             port = self._port
         return Origin(tuple(ips), scheme, host, port)
+
+
+def _serves(hosts: frozenset[str], host: str) -> bool:
+    name = host.lower() if host.endswith("]") else host.rpartition(":")[0].lower() or host.lower()
+    return name in hosts or any(f"*{name[at:]}" in hosts for at, mark in enumerate(name) if mark == "." and at)
 
 
 def _pairs(hop: str) -> dict[str, str]:

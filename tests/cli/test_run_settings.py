@@ -172,3 +172,9 @@ def test_a_unix_socket_is_listened_on(tmp_path: Path) -> None:
         assert status(exchange(client, request("/"))) == 502
         assert proxy.event("exchange")["client"] == "unknown"
         assert proxy.stop() == 0
+
+
+def test_a_host_that_is_not_listed_is_sent_away() -> None:
+    with running("--upstream", "http://127.0.0.1:1", "--hosts", "Shop.example,*.shop.example") as proxy:
+        for host, status in (("shop.example", 502), ("www.shop.example:8443", 502), ("evil.example", 421)):
+            assert proxy.call("GET", "/", headers={"Host": host}).status == status
