@@ -7,9 +7,9 @@ import contextlib
 import itertools
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, SupportsIndex
 
 PATIENCE = 10.0
 LOOPBACK = "127.0.0.1"
@@ -45,6 +45,18 @@ class Message:
         return found[0] if found else None
 
 
+class _Recorder(asyncio.StreamReader):
+    """A reader that keeps every byte, even of a message that nobody could read to its end."""
+
+    def __init__(self) -> None:
+        super().__init__(limit=1 << 24)
+        self.seen = bytearray()
+
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        self.seen.extend(data)
+        super().feed_data(data)
+
+
 class Wire:
     """One end of a TCP connection, in bytes."""
 
@@ -52,6 +64,8 @@ class Wire:
         self.reader = reader
         self.writer = writer
         self.received = b""
+        # Every byte as it came in, read or not.
+        self.seen = reader.seen if isinstance(reader, _Recorder) else bytearray()
         self.noticed: Callable[[], None] = lambda: None
 
     def _keep(self, data: bytes) -> bytes:
@@ -175,7 +189,9 @@ class RecordingUpstream:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._accept, LOOPBACK, 0, limit=1 << 24)
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: asyncio.StreamReaderProtocol(_Recorder(), self._accept), LOOPBACK, 0
+        )
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -223,6 +239,11 @@ class RecordingUpstream:
         if wire.reader.at_eof():
             raise ConnectionResetError
         return await wire.message()
+
+    @property
+    def open(self) -> int:
+        """Count the connections that are not closed."""
+        return len(self._tasks)
 
     @property
     def bytes(self) -> bytes:
