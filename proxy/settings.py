@@ -30,10 +30,12 @@ _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 10**3, "
 # What a worker takes before it has served anything, and some to serve with.
 LEAST_MEMORY = 128 << 20
 _NOT_BUILT = {
-    "admin": "the admin port is not built yet",
-    "metrics": "metrics are not built yet",
     "tracing": "tracing is not built yet",
 }
+
+
+# What a part of the settings is when it is a bare text.
+_BARE = {"upstream": "url", "admin": "listen"}
 
 
 class Model(BaseModel):
@@ -79,6 +81,17 @@ def parse_address(value: str) -> str:
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise ValueError("an address is host:port or unix:/path")
     return value
+
+
+def is_loopback(address: str) -> bool:
+    """Say whether `host:port` or `unix:/path` is reached from this machine alone."""
+    if address.startswith("unix:"):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _upstream_url(value: str) -> str:
@@ -203,6 +216,23 @@ class LogSettings(Model):
     to: str = Field("stdout", description="stdout, stderr, or a file.")
 
 
+class AdminSettings(Model):
+    """The admin port: /livez, /readyz and /metrics, of a process beside the workers."""
+
+    listen: Annotated[str, AfterValidator(parse_address)] | None = Field(
+        None, description="Its address, host:port or unix:/path; without one there is no admin port."
+    )
+    token: str | None = Field(
+        None,
+        description="The name of the secret that callers give as a bearer token, except for /livez and /readyz; needed "
+        "when the address is not a loopback one.",
+    )
+
+
+def _bare_admin(value: Any) -> Any:
+    return {"listen": value} if isinstance(value, str) else value
+
+
 def _bare_upstream(value: Any) -> Any:
     return {"url": value} if isinstance(value, str) else value
 
@@ -214,6 +244,7 @@ class Settings(Model):
         default_factory=lambda: ["127.0.0.1:8080"], description="Addresses: host:port or unix:/path."
     )
     tls: Tls = Field(default_factory=Tls)
+    admin: Annotated[AdminSettings, BeforeValidator(_bare_admin)] = Field(default_factory=AdminSettings)
     upstream: Annotated[UpstreamSettings, BeforeValidator(_bare_upstream)] = Field(default_factory=UpstreamSettings)
     rules: Texts = Field(default_factory=list, description="Rule files and folders.")
     secrets: str | None = Field(None, description="The folder of the secrets, one file each.")
@@ -240,7 +271,12 @@ class Settings(Model):
         None, description="The address that clients know: https://shop.example."
     )
     allow_redirects: Texts = Field(default_factory=list, description="Hosts that redirects may lead to.")
-    drain: Duration = Field(10.0, description="How long a stop waits for exchanges that run.")
+    drain_delay: Duration = Field(
+        0.0,
+        description="How long a stop goes on taking requests, with `Connection: close` on every answer, so that who "
+        "sends them here hears of it.",
+    )
+    drain: Duration = Field(10.0, description="How long a stop waits for exchanges that run, after that.")
     log: LogSettings = Field(default_factory=LogSettings)
 
 
@@ -254,13 +290,16 @@ class Leaf:
 
     @property
     def flag(self) -> str:
-        name = "upstream" if self.name == "upstream.url" else self.name
-        return "--" + re.sub(r"[._]", "-", name)
+        return "--" + re.sub(r"[._]", "-", self._short)
 
     @property
     def variable(self) -> str:
-        name = "upstream" if self.name == "upstream.url" else self.name
-        return PREFIX + name.replace(".", "_").upper()
+        return PREFIX + self._short.replace(".", "_").upper()
+
+    @property
+    def _short(self) -> str:
+        above, _, last = self.name.rpartition(".")
+        return above if _BARE.get(above) == last else self.name
 
 
 def _inner(annotation: Any) -> Any:
@@ -299,8 +338,9 @@ def load_settings(file: Path | None, environ: Mapping[str, str], flags: Mapping[
     faults: list[str] = []
     document = _read_file(file, faults)
     data: dict[str, Any] = plain(document.data) if document is not None and isinstance(document.data, dict) else {}
-    if isinstance(data.get("upstream"), str):
-        data["upstream"] = {"url": data["upstream"]}
+    for name, inner in _BARE.items():
+        if isinstance(data.get(name), str):
+            data[name] = {inner: data[name]}
     origins: dict[str, str] = {}
     known = list(leaves())
     for leaf in known:
@@ -410,6 +450,8 @@ def _check_together(settings: Settings) -> list[str]:
         faults.append("upstream.tls: give both `cert` and `key`, or neither")
     if 0 < settings.limits.memory < LEAST_MEMORY:
         faults.append(f"limits.memory: a worker needs {LEAST_MEMORY >> 20} MiB for itself")
+    if settings.admin.listen and not settings.admin.token and not is_loopback(settings.admin.listen):
+        faults.append("admin.token: an admin port that others can reach needs one, the name of a secret")
     if settings.workers > 1 and settings.store == "memory":
         faults.append(
             "store: `memory` is of one worker, and there are several: give `sqlite`, or a store that they share"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import resource
@@ -10,9 +9,8 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,12 +19,11 @@ import click
 
 from ..services.store import StoreError
 from ..settings import Leaf, Settings, leaves, load_settings
-from .services import ChosenStore, choose_store, open_services
+from .services import ChosenStore, choose_store
 
 if TYPE_CHECKING:
     from ..edge.options import Upstream
     from ..language.compile import Built
-    from ..observe.log import Log
 
 EXIT_CONFIGURATION = 3
 
@@ -149,43 +146,32 @@ def start_sandbox(name: str, data: str | None) -> Iterator[_Sandbox]:
 
 
 class _Run:
-    """Everything between the settings and a running worker."""
+    """Everything between the settings and the processes that serve."""
 
     def __init__(self, settings: Settings, *, watch: bool) -> None:
         from ..services.secrets import Secrets
+        from .serving import make_rules
 
         self.settings = settings
         self.watch = watch
         self.secrets = Secrets(settings.secrets)
-
-    def build(self) -> Built:
-        """Read and compile the rules."""
-        from ..engine.message import Limits
-        from ..language.compile import Options, build
-        from ..services.rulefiles import find_pack, read
-
-        limits = self.settings.limits
-        sources, problems = read(self.settings.rules)
-        options = Options(
-            secrets=self.secrets.get,
-            packs=lambda name: find_pack(name, self.settings.rules, problems),
-            public_origin=self.settings.public_origin,
-            allow_redirects=tuple(self.settings.allow_redirects),
-            limits=Limits(limits.body_bytes, limits.decoded_bytes, limits.json_depth),
-            need_secrets=True,
-        )
-        return build(sources, options, problems)
+        self.rules = make_rules(settings, self.secrets)
 
     def start(self) -> None:
         from ..edge.server import ListenError, open_socket, server_tls
         from ..observe.log import open_sink
+        from .serving import Serving
 
-        built = self.build()
+        built, _ = self.rules.build()
         self._report(built)
         if built.ruleset is None:
             sys.exit(EXIT_CONFIGURATION)
         tls: ssl.SSLContext | None = None
+        token = self._token()
+        admin: socket.socket | None = None
         try:
+            if self.settings.admin.listen is not None:
+                admin = open_socket(self.settings.admin.listen)
             sockets = [open_socket(address) for address in self.settings.listen]
             if self.settings.tls.cert and self.settings.tls.key:
                 tls = server_tls(self.settings.tls.cert, self.settings.tls.key)
@@ -208,8 +194,19 @@ class _Run:
                 store = stack.enter_context(choose_store(self.settings.store, self.secrets))
             except StoreError as error:
                 _fail(str(error))
-            self._greet(sockets, built, url, name, store, tls=tls is not None)
-            self._serve(sockets, built, url, upstream, store, tls)
+            self._greet(sockets, admin, built, url, name, store, tls=tls is not None)
+            Serving(self.settings, self.rules, built.ruleset, url, upstream, store, sockets, tls, admin, token).run(
+                watch=self.watch
+            )
+
+    def _token(self) -> str | None:
+        name = self.settings.admin.token
+        if self.settings.admin.listen is None or name is None:
+            return None
+        token = self.secrets.get(name)
+        if not token:
+            _fail(f"admin.token: there is no secret `{name}`")
+        return token
 
     def _report(self, built: Built) -> None:
         from ..language.problems import render
@@ -229,6 +226,7 @@ class _Run:
     def _greet(
         self,
         sockets: list[socket.socket],
+        admin: socket.socket | None,
         built: Built,
         upstream: str,
         sandbox: str | None,
@@ -247,6 +245,8 @@ class _Run:
         click.echo(
             f"  upstream      {upstream}{f' (sandbox:{sandbox}: made-up customers)' if sandbox else ''}", err=True
         )
+        if admin is not None:
+            click.echo(f"  admin         {name_of(admin, tls=False)}", err=True)
         click.echo(f"  store         {store.shown}", err=True)
         if store.note is not None:
             click.echo(f"                note: {store.note}", err=True)
@@ -255,126 +255,6 @@ class _Run:
             click.echo("\nTry a login (its answer as the rules leave it):\n", err=True)
             click.echo(_LOGINS[sandbox].format(address=addresses[0]) + "\n", err=True)
             click.echo(f"The same without the proxy: replace {addresses[0]} by {upstream}\n", err=True)
-
-    def _serve(
-        self,
-        sockets: list[socket.socket],
-        built: Built,
-        url: str,
-        upstream: Upstream,
-        store: ChosenStore,
-        tls: ssl.SSLContext | None,
-    ) -> None:
-        from ..observe.log import Log, open_sink
-
-        def work(alive: int | None) -> None:
-            log = Log(open_sink(self.settings.log.to), self.settings.log.level)
-            try:
-                _loop(self._work(sockets, built, url, upstream, store, tls, log, alive))
-            finally:
-                log.close()
-
-        if self.settings.workers == 1:
-            work(None)
-            return
-        from ..edge.workers import supervise
-
-        def tell(level: str, event: str, **fields: Any) -> None:
-            log = Log(open_sink(self.settings.log.to), self.settings.log.level)
-            log.event(level, event, **fields)
-            log.close()
-
-        supervise(self.settings.workers, work, tell)
-
-    async def _work(
-        self,
-        sockets: list[socket.socket],
-        built: Built,
-        url: str,
-        upstream: Upstream,
-        store: ChosenStore,
-        tls: ssl.SSLContext | None,
-        log: Log,
-        alive: int | None,
-    ) -> None:
-        from ..edge.gateway import Gateway
-        from ..edge.listener import share_descriptors
-        from ..edge.options import Bounds, Deadlines, Trust
-        from ..edge.reload import Reloader, watch
-        from ..edge.server import Server
-        from ..engine.message import Limits
-
-        settings, limits = self.settings, self.settings.limits
-        if built.ruleset is None:
-            raise RuntimeError("a worker starts with rules that hold")
-        most, upstreams = share_descriptors(limits.connections, upstream.connections)
-        if (most, upstreams) != (limits.connections, upstream.connections):
-            log.event("warning", "few-descriptors", connections=most, upstream_connections=upstreams)
-            upstream = replace(upstream, connections=upstreams)
-        services = open_services(store, url, upstream, longest=limits.deadlines.total)
-        gateway = Gateway(
-            built.ruleset,
-            upstream,
-            loop=asyncio.get_running_loop(),
-            clock=time.time,
-            entropy=os.urandom,
-            record=log.exchange,
-            perform=services.perform,
-            limits=Limits(limits.body_bytes, limits.decoded_bytes, limits.json_depth),
-            bounds=Bounds(
-                head=limits.header_bytes,
-                headers=limits.header_count,
-                target=limits.target_bytes,
-                stream=limits.stream_bytes,
-                connections=limits.connections,
-                memory=limits.memory,
-            ),
-            deadlines=Deadlines(
-                header=limits.deadlines.header,
-                body=limits.deadlines.body,
-                idle=limits.deadlines.idle,
-                stall=limits.deadlines.stall,
-                total=limits.deadlines.total,
-            ),
-            trust=Trust(proxies=networks(settings.trusted_proxies), hosts=frozenset(settings.hosts)),
-            tell=log.event,
-        )
-        server = Server(gateway, sockets, tls=tls, most=most, drain=settings.drain, tell=log.event)
-        if alive is not None:
-            server.stop_with(alive)
-        check = [sys.executable, "-m", "proxy", "check", *settings.rules]
-        if settings.secrets is not None:
-            check += ["--secrets", settings.secrets]
-        reloader = Reloader(gateway, check=check, build=self.build, tell=log.event)
-        watcher = (
-            asyncio.create_task(watch(settings.rules, reloader.request, log.event))
-            if self.watch and settings.rules
-            else None
-        )
-        try:
-            await server.serve(reloader.request)
-        finally:
-            if watcher is not None:
-                watcher.cancel()
-                await asyncio.gather(watcher, return_exceptions=True)
-            await services.close()
-
-
-def _loop(main: Any) -> None:
-    """Run on uvloop where it is there."""
-    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
-    with contextlib.suppress(ImportError):
-        import uvloop
-
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(main)
-
-
-def networks(texts: list[str]) -> tuple[Any, ...]:
-    import ipaddress
-
-    return tuple(ipaddress.ip_network(text) for text in texts)
 
 
 def make_upstream(url: str, settings: Settings) -> Upstream:

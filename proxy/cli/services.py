@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import tempfile
@@ -9,12 +10,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..engine.effects import Effect, FetchKeys, Lookup
 from ..services.store.address import StoreAddress, parse_store
 
 if TYPE_CHECKING:
+    from ..edge.gateway import Perform
     from ..edge.options import Upstream
+    from ..engine.exchange import Exchange
+    from ..observe.metrics import Metrics
     from ..services.perform import Services
     from ..services.secrets import Secrets
 
@@ -77,3 +82,22 @@ def open_services(chosen: ChosenStore, url: str, upstream: Upstream, *, longest:
         KeySets(clock=time.monotonic, own=own),
         lease=longest + 5.0,
     )
+
+
+def count_effects(perform: Perform, metrics: Metrics) -> Perform:
+    """Count the calls of rules to each service, and how they ended."""
+
+    async def perform_and_count(effect: Effect, exchange: Exchange) -> Any:
+        service = "keys" if isinstance(effect, FetchKeys) else "lookup" if isinstance(effect, Lookup) else "store"
+        try:
+            result = await perform(effect, exchange)
+        except asyncio.CancelledError:
+            metrics.effect(service, "late")
+            raise
+        except Exception:
+            metrics.effect(service, "failed")
+            raise
+        metrics.effect(service, "ok")
+        return result
+
+    return perform_and_count

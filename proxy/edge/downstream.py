@@ -7,6 +7,7 @@ ends with that answer.
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import struct
 from typing import Any, cast
@@ -24,15 +25,17 @@ from .refusal import Refusal
 from .stream import Tunnel
 
 _RESET = struct.pack("ii", 1, 0)
+# How long, in a stop, a connection without a request is waited for, in seconds.
+FRESH = 1.0
 
 
 class Connection(asyncio.Protocol):
     """One client's connection. `idle` while no request is under way."""
 
     __slots__ = (
-        "_buffered", "_chunks", "_end", "_feeding", "_full", "_held", "_left", "_line", "_line_done", "_linger",
-        "_parser", "_passage", "_paused", "_payload", "_peer", "_rest", "_total", "closed", "ended", "gateway", "more",
-        "timer", "transport", "tunnel",
+        "_born", "_buffered", "_chunks", "_end", "_feeding", "_full", "_held", "_left", "_line", "_line_done",
+        "_linger", "_parser", "_passage", "_paused", "_payload", "_peer", "_rest", "_total", "closed", "ended",
+        "gateway", "more", "timer", "transport", "tunnel",
     )  # fmt: skip
 
     def __init__(self, gateway: Gateway) -> None:
@@ -41,6 +44,8 @@ class Connection(asyncio.Protocol):
         self.tunnel: Tunnel | None = None
         self.closed = False
         self.ended = False  # the client has sent its last byte
+        # When it was made; None from its first request on.
+        self._born: float | None = gateway.loop.time()
         self._passage: Passage | None = None
         self._chunks: Chunks | None = None
         self._left = 0
@@ -270,6 +275,7 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, head: RequestHead, payload: Any, rest: bytes) -> bytes:
         """Begin an exchange; what is at hand of its body comes first, so that a broken one is refused unsent."""
+        self._born = None
         self.timer.clear()
         self._total.set(self.gateway.deadlines.total)
         self._chunks = None
@@ -357,7 +363,7 @@ class Connection(asyncio.Protocol):
             self.timer.set(self.gateway.deadlines.idle)
         if self._paused and not self._held:
             self.resume()
-        if self.gateway.draining:
+        if self.gateway.closing:
             self.end()
         elif self._rest or self.ended:
             self._proceed()
@@ -405,13 +411,38 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def close_if_idle(self) -> None:
-        if self.idle and not self._linger and not self.closed:
+        """Close a connection on which nothing is under way; one that is new may still bring what it was made for."""
+        if self.idle and not self.fresh and not self._linger and not self.closed and not self._unread():
             self.end()
+
+    @property
+    def writing(self) -> bool:
+        """Say whether a part of an answer still waits for the client to take it."""
+        return not self.closed and self.transport.get_write_buffer_size() > 0
+
+    @property
+    def fresh(self) -> bool:
+        """Say whether the connection was made a moment ago and has had no request yet."""
+        return (
+            self.idle and not self._linger and self._born is not None and self.gateway.loop.time() - self._born < FRESH
+        )
+
+    def _unread(self) -> bool:
+        """Say whether bytes lie in the socket that the loop has not come to."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is None or sock.fileno() < 0:
+            return False
+        poll = select.poll()
+        poll.register(sock.fileno(), select.POLLIN)
+        return any(event & select.POLLIN and not event & select.POLLRDHUP for _, event in poll.poll(0))
 
     def cut(self, cause: str) -> None:
         """Cut the connection and what is under way on it."""
         passage = self._passage
-        if passage is None or passage.finished or self.tunnel is not None:
+        if self._linger and not self.writing:
+            # The answer is on its way; a reset could overtake it.
+            self.transport.close()
+        elif passage is None or passage.finished or self.tunnel is not None:
             self.abort()
         else:
             passage.cut(cause)

@@ -83,7 +83,8 @@ class Gateway:
         self.alone: set[Passage] = set()
         # Connections that were taken and do not stand yet: TLS takes a while.
         self.opening: set[Connection] = set()
-        self.draining = False
+        self.draining = False  # every answer closes its connection
+        self.closing = False  # and every exchange, whatever its answer said
         self.memory = Memory(self.wheel, self.bounds.memory, self._memory_changed)
 
     def connect(self) -> Connection:
@@ -94,8 +95,15 @@ class Gateway:
 
     @property
     def busy(self) -> int:
-        """Count the connections that have an exchange or a part of one under way, and the exchanges without one."""
-        return sum(not connection.idle for connection in self.connections) + len(self.alone)
+        """Count the connections with an exchange or a part of one under way, or of an answer, and the exchanges without
+        one.
+        """
+        return sum(not connection.idle or connection.writing for connection in self.connections) + len(self.alone)
+
+    @property
+    def awaits(self) -> bool:
+        """Say whether a connection was just made and its request is yet to come."""
+        return any(connection.fresh for connection in self.connections | self.opening)
 
     def _memory_changed(self) -> None:
         resident = self.memory.resident()
@@ -110,13 +118,17 @@ class Gateway:
             connection.close_if_idle()
 
     def drain(self) -> None:
-        """Take no more: idle connections are closed, every answer from now on closes its own."""
-        self.draining = True
+        """Take no more: idle connections are closed, every answer from now on closes its own.
+
+        With `draining` alone the answers close theirs, and idle connections wait for a last request. Called again, it
+        closes those that were too new before.
+        """
+        self.draining = self.closing = True
         self._close_idle()
 
     def close(self) -> None:
         """Cut everything that is still open."""
-        self.draining = True
+        self.draining = self.closing = True
         for connection in list(self.connections):
             connection.cut("the proxy stopped before the exchange was over")
         for passage in list(self.alone):

@@ -52,24 +52,26 @@ class Listener:
         self._loop.remove_reader(self._socket.fileno())
         self._resumed = self._loop.call_later(_PAUSE, self._listen)
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Take a batch of connections; say whether there may be more."""
         gateway = self._gateway
         for _ in range(_BATCH):
             if len(gateway.connections) + len(self._tasks) >= self._most:
                 self._pause()
-                return
+                return False
             try:
                 sock, _ = self._socket.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
+                return False
             except OSError:
                 # Out of descriptors or memory: the client waits in the queue, and the loop is not kept busy with it.
                 self._pause()
-                return
+                return False
             sock.setblocking(False)
             task = self._loop.create_task(self._open(sock))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        return True
 
     async def _open(self, sock: socket.socket) -> None:
         gateway = self._gateway
@@ -91,15 +93,14 @@ class Listener:
             gateway.opening.discard(connection)
 
     def close(self) -> None:
-        """Take no more; connections that are being opened are given up."""
+        """Take who is in the queue, whom the end of the socket would reset, and then no more."""
         if self._closed:
             return
         self._closed = True
+        while self._resumed is None and self._accept():
+            continue
         if self._resumed is not None:
             self._resumed.cancel()
         else:
             self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
-        if self._tls is not None:
-            for task in list(self._tasks):
-                task.cancel()

@@ -1,35 +1,98 @@
-"""New rules for a running worker: checked in a process of their own, then swapped as one reference.
+"""New rules for running workers: read and checked once, in a process of their own, then built by every worker.
 
-The check may be slow or die of a hostile file; the worker serves on. Rules that are broken in any way change nothing.
+The check may be slow or die of a hostile file; the workers serve on. Rules that are broken in any way change nothing.
+What was checked is what every worker builds, also one that starts later, whatever became of the files meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..language.compile import Built
+from ..language.compile import Built, Options, build
+from ..language.document import Source
+from ..language.problems import Problem
+from ..observe.board import Board, RuleTexts, Text
+from ..services.rulefiles import find_pack, read
 from .gateway import Gateway
+from .pulse import Pulse
 
-CHECK_SECONDS = 60.0
+Tell = Callable[..., None]
+MakeOptions = Callable[[Callable[[str], Source | None]], Options]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules of a run: where they are, and what they are compiled with, given how packs are found."""
+
+    paths: Sequence[str]
+    options: MakeOptions
+
+    def build(self, packs: dict[str, Source | None] | None = None) -> tuple[Built, list[Source]]:
+        """Read and compile the files; `packs` is filled with the packs that they name."""
+        found = packs if packs is not None else {}
+        sources, problems = read(self.paths)
+
+        def find(name: str) -> Source | None:
+            if name not in found:
+                found[name] = find_pack(name, self.paths, problems)
+            return found[name]
+
+        return build(sources, self.options(find), problems), sources
+
+    def rebuild(self, texts: RuleTexts) -> Built:
+        """Compile the files as they were when they were checked."""
+        packs = {name: Source(text.name, text.text) for name, text in texts.packs.items()}
+
+        def find(name: str) -> Source | None:
+            return packs.get(name)
+
+        return build([Source(text.name, text.text) for text in texts.sources], self.options(find))
+
+
+def check(rules: Rules, board: Board, tell: Tell, revision: str) -> int:
+    """Put the files as they are now on the board if they hold and give 0, else tell what is wrong and give 1.
+
+    `revision` is that of the rules that the run began with.
+    """
+    known = board.rules()
+    packs: dict[str, Source | None] = {}
+    built, sources = rules.build(packs)
+    tell_problems(built.problems, tell)
+    kept = known.revision or revision
+    if built.ruleset is None:
+        tell("error", "reload-failed", problems=len(built.problems.errors), kept=kept)
+        return 1
+    texts = RuleTexts(
+        known.generation + 1,
+        built.ruleset.revision,
+        [Text(source.name, source.text) for source in sources],
+        {name: Text(pack.name, pack.text) for name, pack in packs.items() if pack is not None},
+    )
+    if not board.tell_rules(texts):
+        tell("error", "reload-failed", cause="the rules are too large", kept=kept)
+        return 1
+    return 0
+
+
+def tell_problems(problems: Iterable[Problem], tell: Tell) -> None:
+    """Log what is wrong with rules, each with its place."""
+    for problem in problems:
+        place = f"{problem.source}:{problem.line}:{problem.column}"
+        tell(problem.severity, "rule-problem", place=place, code=problem.code, text=problem.text)
 
 
 class Reloader:
-    """Reloads, one after the other; asked for while one runs, one more follows."""
+    """The reloads of one worker, one after the other; asked for while one runs, one more follows."""
 
-    def __init__(
-        self,
-        gateway: Gateway,
-        *,
-        check: Sequence[str],
-        build: Callable[[], Built],
-        tell: Callable[..., None],
-    ) -> None:
-        self.gateway = gateway
-        self._check = check
-        self._build = build
+    def __init__(self, gateway: Gateway, pulse: Pulse, *, board: Board, rules: Rules, tell: Tell) -> None:
+        self._gateway = gateway
+        self._pulse = pulse
+        self._board = board
+        self._rules = rules
         self._tell = tell
         self._task: asyncio.Task[None] | None = None
         self._again = False
@@ -39,7 +102,7 @@ class Reloader:
         if self._task is not None and not self._task.done():
             self._again = True
             return
-        self._task = self.gateway.loop.create_task(self._run())
+        self._task = self._gateway.loop.create_task(self._run())
 
     async def _run(self) -> None:
         while True:
@@ -52,44 +115,25 @@ class Reloader:
                 return
 
     async def _reload(self) -> None:
-        if not await self._holds():
+        texts = self._board.rules()
+        if texts.generation == self._pulse.generation:
             return
-        built = await asyncio.to_thread(self._build)
-        for problem in built.problems:
-            place = f"{problem.source}:{problem.line}:{problem.column}"
-            self._tell(problem.severity, "rule-problem", place=place, code=problem.code, text=problem.text)
+        built = await asyncio.to_thread(self._rules.rebuild, texts)
         if built.ruleset is None:
+            # What held a moment ago can only miss what is not in the files: a secret that was taken away.
+            tell_problems(built.problems, self._tell)
             self._tell(
-                "error", "reload-failed", problems=len(built.problems.errors), kept=self.gateway.ruleset.revision
+                "error", "reload-failed", problems=len(built.problems.errors), kept=self._gateway.ruleset.revision
             )
             return
-        before = self.gateway.ruleset.revision
-        self.gateway.ruleset = built.ruleset
+        before = self._gateway.ruleset.revision
+        self._gateway.ruleset = built.ruleset
+        self._pulse.generation = texts.generation
+        self._pulse.tell()
         self._tell("info", "reloaded", rules=len(built.ruleset.rules), revision=built.ruleset.revision, before=before)
 
-    async def _holds(self) -> bool:
-        """Check the rules in another process; False when even that does not end well."""
-        process = await asyncio.create_subprocess_exec(
-            *self._check,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        try:
-            code = await asyncio.wait_for(process.wait(), CHECK_SECONDS)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-            self._tell("error", "reload-failed", cause="the check of the rules took too long")
-            return False
-        # 0 and 1 are verdicts, which the build here repeats with its problems; anything else is a check that died.
-        if code not in (0, 1):
-            self._tell("error", "reload-failed", cause="the check of the rules ended badly", code=code)
-            return False
-        return True
 
-
-async def watch(paths: Sequence[str], changed: Callable[[], None], tell: Callable[..., None]) -> None:
+async def watch(paths: Sequence[str], changed: Callable[[], None], tell: Tell) -> None:
     """Call `changed` whenever something changes in the folders of these paths, until cancelled.
 
     Folders are watched, not files: a ConfigMap is swapped by renaming a link beside them. Plain files that are no YAML

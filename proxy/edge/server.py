@@ -1,14 +1,14 @@
 """One worker: its sockets, its signals, and how it stops.
 
-A stop is a drain: the listening sockets close, idle connections close, every answer closes its own, and after the
-allowed time what is left is cut. A second signal cuts at once.
+A stop is a drain: every answer closes its connection, and after `delay`, in which whoever sends clients here may hear
+of it, the listening sockets and idle connections close. After the allowed time what is left is cut. A second signal
+cuts at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
+import contextlib
 import socket
 import ssl
 import stat
@@ -87,6 +87,7 @@ class Server:
         *,
         tls: ssl.SSLContext | None,
         most: int,
+        delay: float,
         drain: float,
         tell: Callable[..., None],
     ) -> None:
@@ -94,6 +95,7 @@ class Server:
         self.sockets = sockets
         self.tls = tls
         self.most = most
+        self.delay = delay
         self.drain = drain
         self.tell = tell
         self._stop = asyncio.Event()
@@ -105,40 +107,33 @@ class Server:
             self._now.set()
         self._stop.set()
 
-    def stop_with(self, descriptor: int) -> None:
-        """Stop when the other end of a pipe is closed: the process that holds it is gone."""
-
-        def read() -> None:
-            if not os.read(descriptor, 1):
-                self.gateway.loop.remove_reader(descriptor)
-                self.stop()
-
-        self.gateway.loop.add_reader(descriptor, read)
-
-    async def serve(self, reload: Callable[[], None]) -> None:
-        """Serve until stopped; SIGHUP calls `reload`."""
+    async def serve(self, ready: Callable[[], None], draining: Callable[[], None]) -> None:
+        """Serve until stopped; `ready` is called when connections are taken, `draining` when a stop begins."""
         loop = self.gateway.loop
         listeners = [Listener(self.gateway, sock, tls=self.tls, most=self.most) for sock in self.sockets]
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
-        loop.add_signal_handler(signal.SIGHUP, reload)
+        ready()
         self.tell("info", "ready", rules=len(self.gateway.ruleset.rules), revision=self.gateway.ruleset.revision)
         await self._stop.wait()
+        self.gateway.draining = True
+        draining()
+        self.tell("info", "draining", exchanges=self.gateway.busy)
+        end = loop.time() + self.delay + self.drain
+        if self.delay:
+            await self._wait(self.delay)
         for listener in listeners:
             listener.close()
-        self.tell("info", "draining", exchanges=self.gateway.busy)
+        self.tell("info", "closed")
         self.gateway.drain()
-        left = await self._drained()
+        # What lies unread in a socket is a request that the loop has yet to come to.
+        await asyncio.sleep(0.01)
+        while (self.gateway.busy or self.gateway.awaits) and not self._now.is_set() and loop.time() < end:
+            await self._wait(0.02)
+            self.gateway.drain()
+        left = self.gateway.busy
         self.gateway.close()
         self.tell("warning" if left else "info", "stopped", cut=left)
 
-    async def _drained(self) -> int:
-        """Wait for the exchanges that run, as long as is allowed; give how many are left."""
-        loop = self.gateway.loop
-        end = loop.time() + self.drain
-        while self.gateway.busy and not self._now.is_set() and loop.time() < end:
-            try:
-                await asyncio.wait_for(self._now.wait(), 0.02)
-            except TimeoutError:
-                continue
-        return self.gateway.busy
+    async def _wait(self, seconds: float) -> None:
+        """Wait, but not past a second call of `stop`."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._now.wait(), seconds)

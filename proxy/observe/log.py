@@ -36,12 +36,15 @@ class Sink:
         self._wake = threading.Event()
         self._closing = False
         self.dropped = 0
+        # All that were ever dropped, also those that a line told of.
+        self.lost = 0
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
     def msg(self, line: bytes) -> None:
         if len(self._lines) >= self._most:
             self.dropped += 1
+            self.lost += 1
             return
         self._lines.append(line)
         if not self._wake.is_set():
@@ -67,7 +70,8 @@ class Sink:
 
     def _drain(self) -> None:
         while self._lines:
-            batch = b"".join(self._lines.popleft() for _ in range(min(len(self._lines), 512)))
+            size = min(len(self._lines), 512)
+            batch = b"".join(self._lines.popleft() for _ in range(size))
             if self.dropped:
                 lost, self.dropped = self.dropped, 0
                 batch += _encode({"event": "lines-dropped", "level": "error", "count": lost}) + b"\n"
@@ -76,7 +80,8 @@ class Sink:
                     batch = batch[os.write(self._descriptor, batch) :]
             except OSError:
                 # The sink is gone or full: lines are lost, requests are not.
-                self.dropped += 1
+                self.dropped += size
+                self.lost += size
 
 
 def _stamp(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -67,6 +67,7 @@ def test_a_stop_waits_for_the_exchanges_that_run_and_takes_no_more() -> None:
                 behind.recv(65_536)
                 proxy.process.send_signal(signal.SIGTERM)
                 assert proxy.event("draining")["exchanges"] == 1
+                proxy.event("closed")
                 with pytest.raises(ConnectionRefusedError):
                     socket.create_connection(("127.0.0.1", proxy.port))
                 behind.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")

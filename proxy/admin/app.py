@@ -1,0 +1,60 @@
+"""The application of the admin port, and the process that serves it: beside the workers, so that it outlives them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Callable
+
+from aiohttp import web
+
+from ..edge.workers import hear
+from ..observe.board import Board
+from ..observe.health import reasons_against
+from .exposition import expose
+from .guard import dress, make_guard
+
+BOARD: web.AppKey[Board] = web.AppKey("board", Board)
+_CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
+
+
+def make_app(board: Board, *, loopback: bool, token: str | None) -> web.Application:
+    """Build the application; `loopback` says that it is reached from this machine alone."""
+    app = web.Application(middlewares=[make_guard(loopback=loopback, token=token)], client_max_size=1 << 20)
+    app[BOARD] = board
+    app.on_response_prepare.append(dress)
+    app.router.add_get("/livez", _livez)
+    app.router.add_get("/readyz", _readyz)
+    app.router.add_get("/metrics", _metrics)
+    return app
+
+
+async def _livez(_: web.Request) -> web.Response:
+    return web.json_response({"live": True})
+
+
+async def _readyz(request: web.Request) -> web.Response:
+    board = request.app[BOARD]
+    reasons = reasons_against(board.run(), board.workers(), time.monotonic())
+    return web.json_response({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    return web.Response(body=expose(request.app[BOARD], time.monotonic()), headers={"Content-Type": _CONTENT_TYPE})
+
+
+async def serve(app: web.Application, sock: socket.socket, alive: int, tell: Callable[..., None]) -> None:
+    """Serve until SIGTERM, or until the supervisor is gone."""
+    # Its lines would hold what could not be read, such as a header with a token.
+    silent = logging.getLogger("vestibule.admin")
+    silent.disabled = True
+    stop = asyncio.Event()
+    runner = web.AppRunner(app, access_log=None, logger=silent, handle_signals=False, keepalive_timeout=30.0)
+    await runner.setup()
+    await web.SockSite(runner, sock).start()
+    hear(asyncio.get_running_loop(), alive, stop.set, lambda: None)
+    tell("info", "admin-ready")
+    await stop.wait()
+    await asyncio.wait_for(runner.cleanup(), 1.0)

@@ -1,0 +1,61 @@
+"""Who may use the admin port, and what each of its answers says to browsers and caches.
+
+On a loopback address a page in the operator's browser is the enemy: it may come by a name of its own that leads here
+(Host), or by a script (Origin). Elsewhere a token is asked for.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+# What an orchestrator asks, which has no token to give; they say nothing that a client could not find out.
+OPEN = frozenset({"/livez", "/readyz"})
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def make_guard(*, loopback: bool, token: str | None) -> Middleware:
+    """Build the middleware that every request passes."""
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if loopback and not _is_local(request.host):
+            raise web.HTTPMisdirectedRequest(text="this name is not that of the admin port\n")
+        origin = request.headers.get("Origin")
+        if origin is not None and urlsplit(origin).netloc != request.host:
+            raise web.HTTPForbidden(text="the admin port is not for other pages\n")
+        if token is not None and request.path not in OPEN and not _has(request, token):
+            raise web.HTTPUnauthorized(text="a token is needed\n", headers={"WWW-Authenticate": "Bearer"})
+        return await handler(request)
+
+    return guard
+
+
+async def dress(_: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Lay the headers of every answer on it, and take the banner off."""
+    response.headers.update(_HEADERS)
+    response.headers.pop("Server", None)
+
+
+def _is_local(host: str) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _has(request: web.Request, token: str) -> bool:
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    # Both are compared as bytes: text that is not ASCII is refused by compare_digest.
+    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(errors="replace"), token.encode())

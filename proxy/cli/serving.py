@@ -1,0 +1,248 @@
+"""The processes of a run: what each of them is given, and what it does until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ..edge.gateway import Gateway, Perform, Record, Tell
+from ..edge.listener import share_descriptors
+from ..edge.options import Bounds, Deadlines, Trust, Upstream
+from ..edge.pulse import Pulse
+from ..edge.reload import Reloader, Rules, check, watch
+from ..edge.server import Server
+from ..edge.workers import Role, Supervisor, hear
+from ..engine.message import Limits
+from ..engine.ruleset import Ruleset
+from ..language.compile import Options
+from ..language.document import Source
+from ..observe.board import Board
+from ..observe.log import Log, open_sink
+from ..observe.metrics import Metrics
+from ..services.secrets import Secrets
+from ..settings import Settings, is_loopback
+from .services import ChosenStore, count_effects, open_services
+
+if TYPE_CHECKING:
+    from ..engine.exchange import Exchange
+    from ..observe.facts import Facts
+
+# How long workers may take to end after the time that a stop has.
+_SLACK = 5.0
+
+
+def make_rules(settings: Settings, secrets: Secrets) -> Rules:
+    """Give what the rules of these settings are built with."""
+    limits = settings.limits
+
+    def options(packs: Callable[[str], Source | None]) -> Options:
+        return Options(
+            secrets=secrets.get,
+            packs=packs,
+            public_origin=settings.public_origin,
+            allow_redirects=tuple(settings.allow_redirects),
+            limits=Limits(limits.body_bytes, limits.decoded_bytes, limits.json_depth),
+            need_secrets=True,
+        )
+
+    return Rules(tuple(settings.rules), options)
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What the processes of a run have in common. `ruleset` is what was built at the start."""
+
+    settings: Settings
+    rules: Rules
+    ruleset: Ruleset
+    url: str
+    upstream: Upstream
+    store: ChosenStore
+    sockets: list[socket.socket]
+    tls: ssl.SSLContext | None
+    admin: socket.socket | None
+    token: str | None
+
+    def run(self, *, watch: bool) -> None:
+        """Serve until told to stop, and until everything has ended."""
+        settings = self.settings
+        board = Board(settings.workers)
+        roles = [Role("worker", lambda slot, alive: self._work(board, slot, alive), settings.workers, serves=True)]
+        if watch and settings.rules:
+            roles.append(Role("watcher", self._watch))
+        if self.admin is not None:
+            roles.append(Role("admin", lambda _, alive: self._administer(board, alive), last=True))
+        Supervisor(
+            roles,
+            board=board,
+            check=lambda: self._check(board),
+            sockets=self.sockets,
+            grace=settings.drain_delay + settings.drain + _SLACK,
+            tell=self._tell,
+        ).run()
+
+    def _open_log(self) -> Log:
+        return Log(open_sink(self.settings.log.to), self.settings.log.level)
+
+    def _tell(self, level: str, event: str, **fields: Any) -> None:
+        """Write a line for the supervisor, which keeps no thread: it forks."""
+        log = self._open_log()
+        log.event(level, event, **fields)
+        log.close()
+
+    def _check(self, board: Board) -> int:
+        self._let_go()
+        log = self._open_log()
+        try:
+            return check(self.rules, board, log.event, self.ruleset.revision)
+        finally:
+            log.close()
+
+    def _let_go(self) -> None:
+        """Close what only workers listen on: who holds it without accepting keeps clients waiting for nobody."""
+        for sock in self.sockets:
+            sock.close()
+
+    def _watch(self, _: int, alive: int) -> None:
+        self._let_go()
+        supervisor = os.getppid()
+
+        async def run(log: Log) -> None:
+            stop = asyncio.Event()
+            hear(asyncio.get_running_loop(), alive, stop.set, lambda: None)
+            task = asyncio.create_task(
+                watch(self.settings.rules, lambda: os.kill(supervisor, signal.SIGHUP), log.event)
+            )
+            await stop.wait()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        self._loop(run)
+
+    def _administer(self, board: Board, alive: int) -> None:
+        from ..admin.app import make_app, serve
+
+        self._let_go()
+        admin = self.admin
+        if admin is None:
+            raise RuntimeError("there is no admin port")
+        app = make_app(board, loopback=is_loopback(str(self.settings.admin.listen)), token=self.token)
+        self._loop(lambda log: serve(app, admin, alive, log.event))
+
+    def _work(self, board: Board, slot: int, alive: int) -> None:
+        if self.admin is not None:
+            self.admin.close()
+        self._loop(lambda log: self._serve(board, slot, alive, log))
+
+    def _loop(self, main: Callable[[Log], Coroutine[Any, Any, None]]) -> None:
+        """Run on uvloop where it is there."""
+        factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+        with contextlib.suppress(ImportError):
+            import uvloop
+
+            factory = uvloop.new_event_loop
+        log = self._open_log()
+        try:
+            with asyncio.Runner(loop_factory=factory) as runner:
+                runner.run(main(log))
+        finally:
+            log.close()
+
+    async def _serve(self, board: Board, slot: int, alive: int, log: Log) -> None:
+        settings = self.settings
+        ruleset, generation = self._current(board, log)
+        metrics = Metrics(board.worker(slot).series)
+        limits, upstream = settings.limits, self.upstream
+        most, upstreams = share_descriptors(limits.connections, upstream.connections)
+        if (most, upstreams) != (limits.connections, upstream.connections):
+            log.event("warning", "few-descriptors", connections=most, upstream_connections=upstreams)
+            upstream = replace(upstream, connections=upstreams)
+        services = open_services(self.store, self.url, upstream, longest=limits.deadlines.total)
+
+        def record(exchange: Exchange | None, facts: Facts) -> None:
+            log.exchange(exchange, facts)
+            metrics.exchange(exchange, facts)
+
+        gateway = make_gateway(settings, ruleset, upstream, record, count_effects(services.perform, metrics), log.event)
+        server = Server(
+            gateway,
+            self.sockets,
+            tls=self.tls,
+            most=most,
+            delay=settings.drain_delay,
+            drain=settings.drain,
+            tell=log.event,
+        )
+        pulse = Pulse(gateway, metrics, board, slot, lost=lambda: log.sink.lost, generation=generation)
+        reloader = Reloader(gateway, pulse, board=board, rules=self.rules, tell=log.event)
+
+        def ready() -> None:
+            hear(gateway.loop, alive, server.stop, reloader.request)
+            pulse.ready = True
+            pulse.tell()
+            # A reload may have come between the first look at the board and now.
+            reloader.request()
+
+        try:
+            await server.serve(ready, pulse.tell)
+        finally:
+            pulse.close()
+            await services.close()
+
+    def _current(self, board: Board, log: Log) -> tuple[Ruleset, int]:
+        """Give the rules of the last reload, to a worker that starts after it; without one those of the start."""
+        texts = board.rules()
+        if not texts.generation:
+            return self.ruleset, 0
+        built = self.rules.rebuild(texts)
+        if built.ruleset is None:
+            # The rules of the start may let in whom the last ones keep out.
+            log.event("error", "rules-lost", problems=len(built.problems.errors))
+            raise RuntimeError("the rules of the last reload cannot be built")
+        return built.ruleset, texts.generation
+
+
+def make_gateway(
+    settings: Settings, ruleset: Ruleset, upstream: Upstream, record: Record, perform: Perform, tell: Tell
+) -> Gateway:
+    """Turn the settings into the data plane of a worker."""
+    limits = settings.limits
+    return Gateway(
+        ruleset,
+        upstream,
+        loop=asyncio.get_running_loop(),
+        clock=time.time,
+        entropy=os.urandom,
+        record=record,
+        perform=perform,
+        limits=Limits(limits.body_bytes, limits.decoded_bytes, limits.json_depth),
+        bounds=Bounds(
+            head=limits.header_bytes,
+            headers=limits.header_count,
+            target=limits.target_bytes,
+            stream=limits.stream_bytes,
+            connections=limits.connections,
+            memory=limits.memory,
+        ),
+        deadlines=Deadlines(
+            header=limits.deadlines.header,
+            body=limits.deadlines.body,
+            idle=limits.deadlines.idle,
+            stall=limits.deadlines.stall,
+            total=limits.deadlines.total,
+        ),
+        trust=Trust(
+            proxies=tuple(ipaddress.ip_network(text) for text in settings.trusted_proxies),
+            hosts=frozenset(settings.hosts),
+        ),
+        tell=tell,
+    )

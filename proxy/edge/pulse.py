@@ -1,0 +1,78 @@
+"""How a worker shows that it lives: it measures the stalls of its own loop and tells the board of itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from ..observe.board import Board, WorkerState
+from ..observe.metrics import Metrics
+from .gateway import Gateway
+
+BEAT = 0.05
+# Every so many beats the board is told.
+_TELL = 5
+
+
+class Pulse:
+    """Beats as long as the worker runs. `lost` gives the lines of the log that were dropped."""
+
+    def __init__(
+        self, gateway: Gateway, metrics: Metrics, board: Board, slot: int, *, lost: Callable[[], int], generation: int
+    ) -> None:
+        self.gateway = gateway
+        self.generation = generation
+        self.ready = False
+        self._metrics = metrics
+        self._board = board
+        self._slot = slot
+        self._lost = lost
+        self._stall = 0.0
+        self._beats = 0
+        self._due = gateway.loop.time() + BEAT
+        self._handle = gateway.loop.call_at(self._due, self._beat)
+
+    def tell(self) -> None:
+        """Tell the board how things are now."""
+        gateway, pool = self.gateway, self.gateway.pool
+        self._board.tell_worker(
+            self._slot,
+            WorkerState(
+                pid=os.getpid(),
+                ready=self.ready,
+                draining=gateway.draining,
+                revision=gateway.ruleset.revision,
+                rules=len(gateway.ruleset.rules),
+                generation=self.generation,
+                gauges={
+                    "connections": len(gateway.connections),
+                    "connections_most": gateway.bounds.connections,
+                    "exchanges": gateway.busy,
+                    "pool_open": pool.open,
+                    "pool_idle": pool.idle,
+                    "pool_waiting": pool.waiting,
+                    "pool_connections_most": pool.options.connections,
+                    "pool_waiting_most": pool.options.pending,
+                    "log_lines_dropped": self._lost(),
+                    "loop_stall_seconds": self._stall,
+                },
+                services=self._metrics.services,
+                series=self._metrics.series,
+            ),
+        )
+
+    def close(self) -> None:
+        """Tell the board a last time."""
+        self._handle.cancel()
+        self.ready = False
+        self.tell()
+
+    def _beat(self) -> None:
+        loop = self.gateway.loop
+        now = loop.time()
+        self._stall = max(self._stall, now - self._due)
+        self._beats += 1
+        if self._beats % _TELL == 0:
+            self.tell()
+        self._due = loop.time() + BEAT
+        self._handle = loop.call_at(self._due, self._beat)
