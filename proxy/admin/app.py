@@ -45,16 +45,42 @@ async def _metrics(request: web.Request) -> web.Response:
     return web.Response(body=expose(request.app[BOARD], time.monotonic()), headers={"Content-Type": _CONTENT_TYPE})
 
 
+class _Protocol(web.RequestHandler):
+    """HTTP as aiohttp speaks it, but what could not be read is neither logged nor sent back: it may hold a token."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        words = "the admin port failed\n" if status >= 500 else "the request is malformed\n"
+        response = web.Response(status=status, text=words, headers={"Server": "vestibule"})
+        response.force_close()
+        return response
+
+
 async def serve(app: web.Application, sock: socket.socket, alive: int, tell: Callable[..., None]) -> None:
     """Serve until SIGTERM, or until the supervisor is gone."""
-    # Its lines would hold what could not be read, such as a header with a token.
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
     silent = logging.getLogger("vestibule.admin")
     silent.disabled = True
-    stop = asyncio.Event()
-    runner = web.AppRunner(app, access_log=None, logger=silent, handle_signals=False, keepalive_timeout=30.0)
+    runner = web.AppRunner(app, handle_signals=False)
     await runner.setup()
-    await web.SockSite(runner, sock).start()
-    hear(asyncio.get_running_loop(), alive, stop.set, lambda: None)
+    connections = runner.server
+    if connections is None:
+        raise RuntimeError("the admin port has no server")
+
+    def connect() -> _Protocol:
+        return _Protocol(connections, loop=loop, keepalive_timeout=30.0, access_log=silent, logger=silent)
+
+    listen = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
+    server = await listen(connect, sock=sock)
+    hear(loop, alive, stop.set, lambda: None)
     tell("info", "admin-ready")
     await stop.wait()
-    await asyncio.wait_for(runner.cleanup(), 1.0)
+    server.close()
+    await runner.cleanup()
