@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DELETE_ON_ERROR:
-.PHONY: help run test check unit clients figures docs clean
+.PHONY: help run test check unit clients figures fuzz docs clean
 
 help:
 	@echo 'make run    start the sandbox shop with Vestibule and the Kibo example rules in front of it'
@@ -13,6 +13,7 @@ help:
 	@echo 'make check  formatting, lint, types and the example rules'
 	@echo 'make unit   the tests alone'
 	@echo 'make figures  the tests, and their figures written into tests/README.md'
+	@echo 'make fuzz MINUTES=10  coverage-guided fuzzing, from the corpus that is kept'
 	@echo 'make clients  logins through the vendors’ own clients (needs node and npm)'
 	@echo 'make docs   write the generated pages again'
 	@echo 'make clean  remove what was built'
@@ -44,6 +45,11 @@ figures: $(STAMP)
 	$(BIN)/pytest --numprocesses auto --dist loadgroup --figures $(CURDIR)/.figures
 	$(BIN)/python -m tests.figures .figures tests/README.md
 
+MINUTES ?= 10
+fuzz: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz $(MINUTES)
+
 clients: $(STAMP)
 	npm install --prefix tests/kibo --no-audit --no-fund --no-package-lock
 	npm install --prefix tests/sfcc --no-audit --no-fund --no-package-lock
@@ -55,5 +61,5 @@ docs: $(STAMP)
 	$(BIN)/vestibule reference --into rules/README.md
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

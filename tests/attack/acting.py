@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.edge.head import write_request, write_response
-from proxy.engine import run
+from proxy.engine import returns, run
 from proxy.engine.effects import Effect
+from proxy.engine.errors import EffectFailed
 from proxy.engine.exchange import Exchange
 from proxy.engine.message import Headers, Limits, Request, Response
 from proxy.language.compile import Options, build
@@ -82,8 +83,12 @@ class Acting:
         """Bring an exchange to its end, or to the first effect that nobody performs."""
         asked: list[Effect] = []
         forwarded = answered = None
-        self._ruleset.choose(exchange)
-        result = self._settle(run.before(exchange), asked)
+        if returns.is_reserved(exchange.request.path):
+            begun = returns.resume(exchange)
+        else:
+            self._ruleset.choose(exchange)
+            begun = run.before(exchange)
+        result = self._settle(begun, asked)
         if result is None and not (asked and self._perform is None):
             request = exchange.request
             forwarded = write_request(request, base="", authority=b"auth.example", via=b"1.1 edge", framing=b"")
@@ -98,5 +103,10 @@ class Acting:
             asked.append(result.effect)
             if self._perform is None:
                 return None
-            result = result.resume(self._perform(result.effect), 0.0)
+            try:
+                value = self._perform(result.effect)
+            except EffectFailed as error:
+                result = result.fail(error, 0.0)
+            else:
+                result = result.resume(value, 0.0)
         return result  # type: ignore[no-any-return]

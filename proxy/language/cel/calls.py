@@ -62,13 +62,13 @@ class Calls:
         function = node.function
         assert function is not None
         args = node.args if node.target is None else [node.target, *node.args]
-        call = runtime.guarded(function) if node.dynamic else function.call
         emitted = [self.out.emit(arg) for arg in args]
         if function.exchange:
             emitted.insert(0, load("x"))
         if function.cost is not None and (function.grows or self.out.multiplies):
-            call = runtime.charged(call, function.cost)
             emitted.insert(0, load("budget"))
+            return self.out.call(runtime.charged(function, function.cost, dynamic=node.dynamic), *emitted)
+        call = runtime.guarded(function) if node.dynamic else function.call
         return self.out.call(call, *emitted)
 
     def pair(self, node: n.Call) -> tuple[ast.expr, ast.expr]:

@@ -130,10 +130,13 @@ def failed(error: Exception) -> EvaluationError:
     return EvaluationError(f"the expression has no value ({type(error).__name__})")
 
 
-def charged(call: Callable[..., Any], cost: Callable[..., int]) -> Callable[..., Any]:
-    """Make a function that is charged for, the budget first."""
+def charged(function: Function, cost: Callable[..., int], *, dynamic: bool) -> Callable[..., Any]:
+    """Make a function that is charged for, the budget first; a `dynamic` one looks at its arguments before that."""
+    call, gate = function.call, _gate(function) if dynamic else None
 
     def run(budget: Budget, *args: Any) -> Any:
+        if gate is not None:
+            gate(args)
         budget.take(cost(*args))
         return call(*args)
 
@@ -173,19 +176,29 @@ def _count(value: Any) -> int:
 
 def guarded(function: Function) -> Callable[..., Any]:
     """Make a function that looks at the types of its arguments and takes only those of its overloads."""
-    accepted: set[tuple[type, ...]] = set()
-    name, call, overloads = function.name, function.call, [overload[0] for overload in function.overloads]
+    call, gate = function.call, _gate(function)
 
     def run(*args: Any) -> Any:
+        gate(args)
+        return call(*args)
+
+    return run
+
+
+def _gate(function: Function) -> Callable[[tuple[Any, ...]], None]:
+    """Make the test that arguments are those of an overload; others raise EvaluationError."""
+    accepted: set[tuple[type, ...]] = set()
+    name, overloads = function.name, [overload[0] for overload in function.overloads]
+
+    def check(args: tuple[Any, ...]) -> None:
         if tuple(map(type, args)) not in accepted:
             if not any(_takes(parameters, args) for parameters in overloads):
                 raise no_overload(name, *args)
             # What lists and maps hold is looked at each time.
             if not any(isinstance(arg, list | Mapping) for arg in args):
                 accepted.add(tuple(map(type, args)))
-        return call(*args)
 
-    return run
+    return check
 
 
 def _takes(parameters: tuple[Type, ...], args: tuple[Any, ...]) -> bool:

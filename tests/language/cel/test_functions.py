@@ -303,3 +303,20 @@ def test_macros(source: str, result: object) -> None:
 def test_what_a_function_cannot_take_is_an_error(source: str) -> None:
     with pytest.raises(EvaluationError):
         run(source, "(not-valid")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "any.replace('a', 'b')",
+        "any.split(',')",
+        "any.join(',')",
+        "'%d'.format(any)",
+        "[1].all(n, any.replace('a', 'b') == '')",
+    ],
+)
+def test_what_is_charged_for_is_looked_at_first(source: str) -> None:
+    program = compile(source, Environment({"any": Variable(read=lambda x: x)}))
+    for value in (3, None, True, {"a": 1}, b"x"):
+        with pytest.raises(EvaluationError):
+            program.run(value)
