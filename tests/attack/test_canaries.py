@@ -225,7 +225,14 @@ def serving(
     """Run a proxy with the rules; look at its log, its errors, its command line and its figures when it ends."""
     rules = folder / "rules.yaml"
     rules.write_text(RULES.format(service=service.address))
-    words = ("--upstream", service.address, "--rules", rules, "--secrets", secrets_folder(folder))
+    words: tuple[str | Path, ...] = (
+        "--upstream",
+        service.address,
+        "--rules",
+        rules,
+        "--secrets",
+        secrets_folder(folder),
+    )
     words += ("--admin", "127.0.0.1:0", "--log-level", "debug", "--upstream-timeouts-first-byte", "3s")
     with running(*words, *flags, env=env) as proxy:
         yield proxy
