@@ -65,12 +65,16 @@ def _is_ok(status: int, _: Message) -> str | None:
 
 
 class Load:
-    """Clients that ask one request after the other, and never again on a connection that was told to close."""
+    """Clients that ask one request after the other, and never again on a connection that was told to close.
 
-    def __init__(self, port: int, *, clients: int = 8, judge: Judge = _is_ok) -> None:
+    With `until_refused` each ends when it can make no connection: that is how a stop looks from outside.
+    """
+
+    def __init__(self, port: int, *, clients: int = 8, judge: Judge = _is_ok, until_refused: bool = False) -> None:
         self.tally = Tally()
         self._port = port
         self._judge = judge
+        self._until_refused = until_refused
         self._over = threading.Event()
         self._changed = threading.Condition()
         self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
@@ -81,9 +85,18 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the clients, each after its request."""
         self._over.set()
+        self.join()
+
+    def join(self) -> None:
+        """Wait until the clients have ended."""
         for thread in self._threads:
             thread.join(PATIENCE)
+            assert not thread.is_alive(), "a client does not end"
 
     def more(self, count: int) -> None:
         """Wait until so many more requests came to an end, well or not."""
@@ -105,6 +118,8 @@ class Load:
                 response.read()
                 wrong = self._judge(response.status, response.headers)
             except (OSError, http.client.HTTPException) as error:
+                if self._until_refused and isinstance(error, ConnectionRefusedError):
+                    break
                 wrong = f"{type(error).__name__}: {error}"
                 connection.close()
             with self._changed:

@@ -1,0 +1,240 @@
+"""A run under load: stopped, reloaded, replaced, robbed of its workers. No client may lose a request."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from email.message import Message
+from pathlib import Path
+
+import pytest
+
+from tests.admin.test_admin import admin_of, ask, eventually
+from tests.figures import Figures
+from tests.running import PATIENCE, Proxy, running
+from tests.serving import Load, answering
+
+WORKERS = ("--workers", "2")
+ADMIN = ("--admin", "127.0.0.1:0")
+BROKEN = (
+    "version: 1\nrules: [{nam: x}]\n",
+    "version: 1\nru",
+    "",
+    "[" * 100_000,
+    "version: 1\nrules: [{name: a, before: [{headers: {set: {X: '${nothing}'}}}]}]\n",
+)
+
+
+def write(path: Path, version: int) -> Path:
+    """Write a file whose two rules say which version of it they are of: one on the way in, one on the way out."""
+    aside = path.with_suffix(".aside")
+    aside.write_text(
+        f"""version: 1
+rules:
+  - name: one
+    before: [{{response_headers: {{set: {{X-One: v{version}}}}}}}]
+  - name: two
+    after: [{{headers: {{set: {{X-Two: v{version}}}}}}}]
+"""
+    )
+    aside.rename(path)
+    return path
+
+
+def is_of_one_version(status: int, headers: Message) -> str | None:
+    one, two = headers["X-One"], headers["X-Two"]
+    if status != 200:
+        return f"the answer was {status}"
+    return None if one == two and one is not None else f"rules of {one} and {two} met in one exchange"
+
+
+def workers_of(proxy: Proxy) -> list[int]:
+    pid = proxy.process.pid
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.fixture
+def upstream() -> Iterator[str]:
+    with answering() as address:
+        yield address
+
+
+# Stopping
+
+
+def test_a_stop_under_load_loses_no_request(upstream: str, figures: Figures) -> None:
+    with (
+        running("--upstream", upstream, *WORKERS, *ADMIN, "--drain-delay", "1s", "--log-level", "info") as proxy,
+        Load(proxy.port, until_refused=True) as load,
+    ):
+        admin = admin_of(proxy)
+        load.more(100)
+        proxy.process.send_signal(signal.SIGTERM)
+        proxy.event("draining")
+        answer = ask(admin, "/readyz")
+        assert (answer.status, answer.json["reasons"][0]) == (503, "the proxy is stopping")
+        # The listening sockets are still open, and every answer says that they will not be.
+        assert proxy.call("GET", "/").headers["Connection"] == "close"
+        load.join()
+        assert load.tally.failures == []
+        assert [proxy.event("stopped")["cut"] for _ in range(2)] == [0, 0]
+        assert proxy.process.wait(PATIENCE) == 0
+    figures.add("drain", cases=load.tally.answers, found=len(load.tally.failures))
+
+
+def test_an_idle_run_ends_at_once_with_its_idle_connections(upstream: str) -> None:
+    with (
+        running("--upstream", upstream, "--drain", "1h") as proxy,
+        socket.create_connection(("127.0.0.1", proxy.port), timeout=PATIENCE) as client,
+    ):
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.recv(65_536).endswith(b"ok")
+        assert proxy.stop() == 0
+        assert client.recv(65_536) == b""
+
+
+def test_an_answer_that_the_client_is_slow_to_take_outlives_a_stop(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    size = 400_000
+    rules.write_text(
+        f"version: 1\nrules: [{{name: big, before: [{{respond: {{status: 200, text: {'x' * size}}}}}]}}]\n"
+    )
+    with (
+        running("--upstream", "http://127.0.0.1:1", "--rules", rules) as proxy,
+        socket.socket() as client,
+    ):
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(PATIENCE)
+        client.connect(("127.0.0.1", proxy.port))
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        first = client.recv(1024)
+        proxy.process.send_signal(signal.SIGTERM)
+        assert proxy.process.wait(PATIENCE) == 0
+        rest = b"".join(iter(lambda: client.recv(65_536), b""))
+        assert (first + rest).endswith(b"x" * size)
+
+
+def test_a_worker_that_does_not_end_is_killed_in_time(upstream: str) -> None:
+    with running("--upstream", upstream, "--drain", "100ms") as proxy:
+        [worker] = workers_of(proxy)
+        os.kill(worker, signal.SIGSTOP)
+        proxy.process.send_signal(signal.SIGTERM)
+        proxy.process.send_signal(signal.SIGINT)
+        assert proxy.event("worker-killed")["worker"] == worker
+        assert proxy.process.wait(PATIENCE) == 0
+
+
+# Workers
+
+
+def test_a_worker_that_is_killed_under_load_costs_only_what_ran_on_it(upstream: str, figures: Figures) -> None:
+    with running("--upstream", upstream, *WORKERS, *ADMIN) as proxy, Load(proxy.port, clients=4) as load:
+        worker, killed = proxy.event("ready")["pid"], 3
+        for _ in range(killed):
+            load.more(50)
+            os.kill(worker, signal.SIGKILL)
+            assert proxy.event("worker-died", worker=worker)["again_in"] < 1
+            worker = proxy.event("ready")["pid"]
+        found = eventually(proxy, 'vestibule_workers{state="ready"}', 2)
+        assert found["vestibule_worker_deaths_total"] == killed
+        load.stop()
+        # Each client has at most one request under way.
+        assert len(load.tally.failures) <= 4 * killed
+        assert all("200" not in failure for failure in load.tally.failures)
+        lost = max(0, len(load.tally.failures) - 4 * killed)
+        figures.add("replacement", cases=load.tally.answers, found=lost)
+
+
+def test_a_worker_that_starts_after_a_reload_has_the_rules_of_the_reload(upstream: str, tmp_path: Path) -> None:
+    rules = write(tmp_path / "rules.yaml", 1)
+    with running("--upstream", upstream, "--rules", rules) as proxy:
+        write(rules, 2)
+        proxy.process.send_signal(signal.SIGHUP)
+        proxy.event("reloaded")
+        # Even when the files are no longer what they were.
+        rules.write_text("broken")
+        [worker] = workers_of(proxy)
+        os.kill(worker, signal.SIGKILL)
+        proxy.event("ready")
+        assert proxy.call("GET", "/").headers["X-One"] == "v2"
+
+
+# Reload
+
+
+def test_reloads_under_load_lose_no_request_and_mix_no_rules(upstream: str, tmp_path: Path, figures: Figures) -> None:
+    rules = write(tmp_path / "rules.yaml", 0)
+    count = 60
+    with (
+        running("--upstream", upstream, "--rules", rules, *WORKERS, *ADMIN) as proxy,
+        Load(proxy.port, clients=4, judge=is_of_one_version) as load,
+    ):
+        proxy.event("ready")
+        for number in range(1, count + 1):
+            if number % 10 == 5:
+                rules.write_text(BROKEN[number // 10 % len(BROKEN)])
+                proxy.process.send_signal(signal.SIGHUP)
+                proxy.event("reload-failed")
+            else:
+                write(rules, number)
+                proxy.process.send_signal(signal.SIGHUP)
+                proxy.event("reloaded")
+                proxy.event("reloaded")
+        answer = proxy.call("GET", "/")
+        assert (answer.headers["X-One"], answer.headers["X-Two"]) == (f"v{count}", f"v{count}")
+        found = eventually(proxy, 'vestibule_reloads_total{result="taken"}', count - count // 10)
+        assert found['vestibule_reloads_total{result="refused"}'] == count // 10
+        assert found["vestibule_rules_reload_ok"] == 1
+        load.stop()
+        assert load.tally.failures == []
+        assert load.tally.answers > count
+    figures.add("reload", cases=load.tally.answers, found=len(load.tally.failures))
+
+
+def test_reloads_that_come_faster_than_they_are_done_end_with_the_last_file(upstream: str, tmp_path: Path) -> None:
+    rules = write(tmp_path / "rules.yaml", 0)
+    with running("--upstream", upstream, "--rules", rules) as proxy:
+        for number in range(1, 30):
+            write(rules, number)
+            proxy.process.send_signal(signal.SIGHUP)
+        while proxy.call("GET", "/").headers["X-Two"] != "v29":
+            proxy.event("reloaded")
+        assert proxy.stop() == 0
+        assert proxy.rest().count('"reload-failed"') == 0
+
+
+def test_a_file_that_cannot_be_used_keeps_the_last_good_rules(upstream: str, tmp_path: Path) -> None:
+    rules = write(tmp_path / "rules.yaml", 1)
+    with running("--upstream", upstream, "--rules", rules, *ADMIN) as proxy:
+        whole = rules.read_text()
+
+        def half() -> None:
+            rules.write_text(whole[: len(whole) // 2])
+
+        def folder() -> None:
+            rules.unlink()
+            rules.mkdir()
+
+        def device() -> None:
+            rules.rmdir()
+            rules.symlink_to("/dev/zero")
+
+        def gone() -> None:
+            rules.unlink()
+
+        def no_text() -> None:
+            rules.write_bytes(b"version: 1\n\xff")
+
+        for break_it in (half, folder, device, gone, no_text):
+            break_it()
+            proxy.process.send_signal(signal.SIGHUP)
+            assert proxy.event("reload-failed")["kept"]
+            assert proxy.call("GET", "/").headers["X-Two"] == "v1"
+        found = eventually(proxy, 'vestibule_reloads_total{result="refused"}', 5)
+        assert found["vestibule_rules_reload_ok"] == 0
+        write(rules, 2)
+        proxy.process.send_signal(signal.SIGHUP)
+        proxy.event("reloaded")
+        eventually(proxy, "vestibule_rules_reload_ok", 1)
