@@ -12,6 +12,7 @@ from proxy.engine.effects import Effect
 from proxy.engine.errors import EffectFailed
 from proxy.engine.exchange import Exchange
 from proxy.engine.message import Headers, Limits, Request, Response
+from proxy.engine.ruleset import Ruleset
 from proxy.language.compile import Options, build
 from proxy.language.document import Source
 
@@ -60,6 +61,14 @@ class Acting:
         self._ruleset = built.ruleset
         self._perform = perform
         self._drawn = 0
+        self._now = NOW
+
+    @classmethod
+    def of(cls, ruleset: Ruleset) -> Acting:
+        """Take rules that no file has."""
+        acting = object.__new__(cls)
+        acting._ruleset, acting._perform, acting._drawn, acting._now = ruleset, None, 0, NOW
+        return acting
 
     def _entropy(self, size: int) -> bytes:
         self._drawn += 1
@@ -77,7 +86,14 @@ class Acting:
         request = Request(
             method, path, query, Headers.of(headers), content, limits=LIMITS, scheme="https", host="shop.example"
         )
-        return run.begin(self._ruleset, request, clock=lambda: NOW, entropy=self._entropy)
+        return run.begin(self._ruleset, request, clock=lambda: self._now, entropy=self._entropy)
+
+    def play_at(
+        self, path: str, upstream: Callable[[], Response] = respond, *, now: float = NOW, **given: Any
+    ) -> Outcome:
+        """Begin an exchange at a time, and play it."""
+        self._now = now
+        return self.play(self.begin(path, **given), upstream)
 
     def play(self, exchange: Exchange, upstream: Callable[[], Response] = respond) -> Outcome:
         """Bring an exchange to its end, or to the first effect that nobody performs."""

@@ -7,14 +7,18 @@ import hashlib
 import hmac
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from proxy.services.store.effects import perform
+from proxy.services.store.memory import MemoryStore
 from tests.figures import Figures
 
 from .acting import NOW, Acting, respond
@@ -271,3 +275,108 @@ def test_no_token_is_accepted_beside_another(acting: Acting, figures: Figures) -
     accepted = [lines for lines in tried if passes(acting, "ES256", *lines)]
     figures.add("forged", cases=len(tried), found=len(accepted))
     assert not accepted
+
+
+# Who comes back to a suspended exchange
+
+SUSPENDS = """
+rules:
+  - name: second-factor
+    match: {path: /login, status: 200}
+    after:
+      - redirect: {to: /proof, mode: redirect, token: {secret: "${secret:key}", subject: jane}}
+    continue:
+      - verify_redirect_token: {secret: "${secret:key}", into: back}
+  - name: another
+    match: {path: /other, status: 200}
+    after:
+      - redirect: {to: /proof, mode: redirect, token: {secret: "${secret:other}", subject: jane}}
+    continue:
+      - verify_redirect_token: {secret: "${secret:other}", into: back}
+"""
+OTHER = "test-only-other-test-only-other-00"
+TICKET = b"the ticket"
+
+
+class Returns:
+    """Exchanges that were suspended, in a store of their own."""
+
+    def __init__(self) -> None:
+        store = MemoryStore(lambda: NOW)
+
+        def perform_now(effect: Any) -> Any:
+            ask = perform(store, effect, lease=60.0)
+            try:
+                ask.send(None)
+            except StopIteration as stop:
+                return stop.value
+            raise AssertionError("the memory waited")
+
+        self.acting = Acting(SUSPENDS, perform=perform_now, secrets={"key": SECRET, "other": OTHER}.get)
+
+    def suspend(self, path: str = "/login") -> tuple[str, str, str]:
+        """Give the state, the cookie of the browser, and the token that the proxy issued."""
+        sent = self.acting.play(self.acting.begin(path), lambda: respond(200, content=TICKET)).answer
+        assert sent is not None
+        query = parse_qs(urlsplit(sent.headers.text(b"location") or "").query)
+        cookie = (sent.headers.text(b"set-cookie") or "").partition(";")[0]
+        return query["state"][0], cookie, query["session_token"][0]
+
+    def back(self, state: str, token: str, cookie: str | None, *, method: str = "GET", then: str = "continue") -> bytes:
+        """Come back; gives the body of the answer, with the id that each has of its own left out."""
+        query = f"state={quote(state, safe='')}&session_token={quote(token, safe='')}"
+        headers = (("Cookie", cookie),) if cookie is not None else ()
+        exchange = self.acting.begin(f"/.vestibule/{then}", query, method=method, headers=headers)
+        answer = self.acting.play(exchange).answer
+        assert answer is not None
+        return (answer.content or b"").replace(exchange.correlation.encode(), b"ID")
+
+
+def test_no_return_but_its_owners_gets_what_was_withheld(figures: Figures) -> None:
+    returns = Returns()
+    state, cookie, issued = returns.suspend()
+    given = jwt.decode(issued, SECRET, algorithms=["HS256"], options={"verify_exp": False})
+    other_state, other_cookie, _ = returns.suspend("/other")
+    claims = {"iss": given["iss"], "sub": "jane", "exp": int(NOW) + 60, "state": state}
+
+    def token(key: str = SECRET, more: Mapping[str, Any] = MappingProxyType({})) -> str:
+        return jwt.encode({name: one for name, one in {**claims, **more}.items() if one is not ...}, key, "HS256")
+
+    good = token()
+    head, body, signature = good.split(".")
+    forged = [
+        issued, token(OTHER), f"{good}=", f"{good} ", f"{head}.{body}.", f"{head}.{body}",
+        "", "..",
+        f"{part({'alg': 'none'})}.{body}.", f"{head}.{part({**claims, 'sub': 'mallory'})}.{signature}", good[:-2],
+        good[1:],
+        *(token(more={name: wrong}) for name, wrong in (
+            ("exp", int(NOW)), ("exp", int(NOW) - 1), ("exp", ...), ("iss", "evil.example"), ("iss", ...),
+            ("sub", "mallory"),
+            ("sub", ...), ("state", other_state), ("state", ...), ("state", state[:-1]), ("jti", given["jti"]),
+            ("nbf", int(NOW) + 9), ("iat", int(NOW) + 9),
+        )),
+    ]  # fmt: skip
+    tried: list[tuple[str, str, str | None]] = [(state, one, cookie) for one in forged]
+    tried += [
+        (state, good, wrong)
+        for wrong in (None, "", "x=1", other_cookie, cookie[:-1], f"{cookie}; {cookie}", cookie.upper())
+    ]
+    tried += [
+        (wrong, good, cookie)
+        for wrong in (other_state, state[:-1], f"{state}=", f"{state} ", "", "A" * 43, state.swapcase())
+    ]
+    tried += [(other_state, good, other_cookie), (other_state, token(more={"state": other_state}), other_cookie)]
+    answers = []
+    for way in tried:
+        # The tenth wrong token burns a state, so every try has one that is as new.
+        fresh = Returns()
+        assert fresh.suspend()[0] == state
+        assert fresh.suspend("/other")[0] == other_state
+        answers.append(fresh.back(*way))
+        # A wrong one leaves the state to its owner, and once only.
+        assert fresh.back(state, good, cookie) == TICKET, (way, answers[-1])
+        answers += [fresh.back(state, good, cookie), fresh.back(state, good, cookie)]
+    accepted = [answer for answer in answers if TICKET in answer]
+    figures.add("forged", cases=len(answers), found=len(accepted))
+    assert not accepted
+    assert len(set(answers)) == 1, "the refusals differ, and so tell something"
