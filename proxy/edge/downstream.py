@@ -103,18 +103,23 @@ class Connection(asyncio.Protocol):
         self.ended = True
         if self.tunnel is not None:
             return self.tunnel.ended(self.transport)
-        passage = self._passage
         # TLS cannot be half closed here.
         if self._linger or not self.transport.can_write_eof():
             return False
+        return self._ends_within() or self._passage is not None or bool(self._rest)
+
+    def _ends_within(self) -> bool:
+        """Refuse a request of which the client, who has ended, can send no more; say whether there was one."""
+        passage = self._passage
         if passage is not None:
-            if not passage.body_done and not passage.finished:
-                passage.refuse(400, "the client ended the connection within its request")
+            if passage.body_done or passage.finished:
+                return False
+            passage.refuse(400, "the client ended the connection within its request")
             return True
-        if self._parser is not None:
-            self._refuse(Refusal(400, "the client ended the connection within its request"))
-            return True
-        return bool(self._rest)
+        if self._parser is None:
+            return False
+        self._refuse(Refusal(400, "the client ended the connection within its request"))
+        return True
 
     def pause_writing(self) -> None:
         self._full = True
@@ -218,11 +223,8 @@ class Connection(asyncio.Protocol):
         rest, self._rest = self._rest, b""
         if rest:
             self._feed(rest)
-        if self.ended and self._passage is None and not self._linger:
-            if self._parser is not None:
-                self._refuse(Refusal(400, "the client ended the connection within its request"))
-            else:
-                self.transport.close()
+        if self.ended and not self._linger and not self._ends_within() and self._passage is None and not self._rest:
+            self.transport.close()
 
     def _feed_head(self, data: bytes) -> bytes:
         gateway = self.gateway

@@ -333,7 +333,19 @@ async def test_a_half_closed_client_gets_its_answers(reads: bool, start: Start) 
     assert [m.target for m in proxied.upstream.messages] == [b"/1", b"/2", b"/3"]
 
 
-@pytest.mark.parametrize(
+async def test_a_half_closed_client_that_reads_slowly_gets_its_answers(start: Start) -> None:
+    proxied = await start()
+    proxied.upstream.answer = ok(b"x" * (4 << 20))
+    wire = await proxied.client()
+    await wire.send(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n" * 4)
+    wire.end()
+    await eventually(lambda: proxied.upstream.messages)
+    for _ in range(4):
+        assert len((await wire.message()).body) == 4 << 20
+    assert await wire.rest() == b""
+
+
+cut_short = pytest.mark.parametrize(
     "data",
     [
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc",
@@ -341,6 +353,21 @@ async def test_a_half_closed_client_gets_its_answers(reads: bool, start: Start) 
         b"GET / HTTP/1.1\r\nHost: a\r\n",
     ],
 )
+
+
+@cut_short
+@modes
+async def test_a_request_behind_another_that_ends_too_soon_is_a_400(data: bytes, reads: bool, start: Start) -> None:
+    proxied = await start(*([reads_both()] if reads else []))
+    wire = await proxied.client()
+    await wire.send(b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n" + data)
+    wire.end()
+    assert [(await wire.message()).status for _ in range(2)] == [200, 400]
+    assert await wire.rest() == b""
+    assert [m.target for m in proxied.upstream.messages] == [b"/first"]
+
+
+@cut_short
 @modes
 async def test_a_request_that_ends_too_soon_is_a_400_and_never_whole_upstream(
     data: bytes, reads: bool, start: Start
