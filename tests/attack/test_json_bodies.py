@@ -6,6 +6,11 @@ import base64
 import random
 from collections.abc import Iterator
 
+import pytest
+
+from proxy.engine.body import open_body
+from proxy.engine.errors import Unreadable
+from proxy.engine.message import Headers, Limits
 from tests.corpora import load, needs_corpora
 from tests.figures import Figures
 from tests.fuzz.targets import json_body
@@ -72,3 +77,28 @@ def test_nor_one_of_the_public_vectors(figures: Figures) -> None:
     figures.add("json", cases=tried, found=len(found))
     assert tried > 300
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        (b'{"user":' + b"[" * 100_000 + b"]" * 100_000 + b"}", 413),
+        (b'{"user":' * 1000 + b"1" + b"}" * 1000, 413),
+        (b"[" * 1025 + b"]" * 1025, 413),
+        (b'{"user":' + b"[" * 63 + b"]" * 63 + b"}", None),
+        (b'{"user":"' + b"x" * 1_000_000 + b'"}', None),
+        (b'{"user":1' + b"".join(b',"k%d":1' % number for number in range(100_000)) + b"}", None),
+        (b'{"user":[' + b"1," * 1_000_000 + b"1]}", None),
+        (b'{"user":"' + b"x" * 5_000_000 + b'"}', 413),
+    ],
+    ids=["deep", "deep-objects", "deeper-than-libraries", "as-deep-as-allowed", "long", "keys", "elements", "large"],
+)
+def test_a_body_is_read_within_its_limits_or_refused(text: bytes, status: int | None) -> None:
+    headers = Headers.of([("Content-Type", "application/json")])
+    try:
+        document = open_body(headers, text, Limits(), "request")
+        document.value()
+        found = None
+    except Unreadable as error:
+        found = error.status
+    assert found == status
