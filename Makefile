@@ -13,6 +13,7 @@ help:
 	@echo 'make check  formatting, lint, types and the example rules'
 	@echo 'make unit   the tests alone'
 	@echo 'make figures  the tests, and their figures written into tests/README.md'
+	@echo 'make soak MINUTES=10  the long runs, each for so many minutes'
 	@echo 'make fuzz MINUTES=10  coverage-guided fuzzing, from the corpus that is kept'
 	@echo 'make clients  logins through the vendors’ own clients (needs node and npm)'
 	@echo 'make attack-envoy  the attacks on HTTP with Envoy behind the proxy and before it'
@@ -47,6 +48,9 @@ figures: $(STAMP)
 	$(BIN)/python -m tests.figures .figures tests/README.md
 
 MINUTES ?= 10
+soak: $(STAMP)
+	$(BIN)/pytest --numprocesses auto --dist loadgroup --timeout 0 --soak $(MINUTES) --figures $(CURDIR)/.figures
+
 fuzz: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
 	$(BIN)/python -m tests.fuzz $(MINUTES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -158,6 +159,21 @@ def test_no_text_breaks_a_line_in_any_slot(acting: Acting, figures: Figures) -> 
     count = 1500
     found = [one for text in texts(count, seed=1) for one in attack(acting, text)]
     figures.add("line-breaks", cases=count * SLOTS, found=len(found))
+    assert not found
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("part", range(4))
+def test_no_text_of_a_million_breaks_a_line_in_any_slot(
+    part: int, soaking: Callable[[], bool], acting: Acting, figures: Figures
+) -> None:
+    tried, found = 0, []
+    for text in texts(250_000, seed=100 + part):
+        found += attack(acting, text)
+        tried += 1
+        if not soaking():
+            break
+    figures.add("line-breaks", cases=tried * SLOTS, found=len(found))
     assert not found
 
 
