@@ -277,6 +277,11 @@ class Settings(Model):
         "sends them here hears of it.",
     )
     drain: Duration = Field(10.0, description="How long a stop waits for exchanges that run, after that.")
+    handover: str | None = Field(
+        None,
+        description="A path: a run that is started with the same one takes the listening sockets of this one over, "
+        "which then stops. No client is refused meanwhile.",
+    )
     log: LogSettings = Field(default_factory=LogSettings)
 
 

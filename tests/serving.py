@@ -70,10 +70,11 @@ class Load:
     With `until_refused` each ends when it can make no connection: that is how a stop looks from outside.
     """
 
-    def __init__(self, port: int, *, clients: int = 8, judge: Judge = _is_ok, until_refused: bool = False) -> None:
+    def __init__(self, port: int, *, clients: int = 4, judge: Judge = _is_ok, until_refused: bool = False) -> None:
         self.tally = Tally()
         self._port = port
         self._judge = judge
+        self._pause = 0.01
         self._until_refused = until_refused
         self._over = threading.Event()
         self._changed = threading.Condition()
@@ -128,4 +129,6 @@ class Load:
                 else:
                     self.tally.failures.append(wrong)
                 self._changed.notify_all()
+            # What is under test needs the processor too.
+            self._over.wait(self._pause)
         connection.close()

@@ -158,6 +158,7 @@ class _Run:
         self.rules = make_rules(settings, self.secrets)
 
     def start(self) -> None:
+        from ..edge.handover import find_predecessor
         from ..edge.server import ListenError, open_socket, server_tls
         from ..observe.log import open_sink
         from .serving import Serving
@@ -171,8 +172,10 @@ class _Run:
         admin: socket.socket | None = None
         try:
             if self.settings.admin.listen is not None:
-                admin = open_socket(self.settings.admin.listen)
-            sockets = [open_socket(address) for address in self.settings.listen]
+                admin = open_socket(self.settings.admin.listen, shared=self.settings.handover is not None)
+            predecessor = find_predecessor(self.settings.handover) if self.settings.handover is not None else None
+            handed = predecessor.take(self.settings.listen) if predecessor is not None else {}
+            sockets = [handed.get(address) or open_socket(address) for address in self.settings.listen]
             if self.settings.tls.cert and self.settings.tls.key:
                 tls = server_tls(self.settings.tls.cert, self.settings.tls.key)
             if self.settings.log.to not in ("stdout", "stderr"):
@@ -195,9 +198,10 @@ class _Run:
             except StoreError as error:
                 _fail(str(error))
             self._greet(sockets, admin, built, url, name, store, tls=tls is not None)
-            Serving(self.settings, self.rules, built.ruleset, url, upstream, store, sockets, tls, admin, token).run(
-                watch=self.watch
+            serving = Serving(
+                self.settings, self.rules, built.ruleset, url, upstream, store, sockets, tls, admin, token, predecessor
             )
+            serving.run(watch=self.watch)
 
     def _token(self) -> str | None:
         name = self.settings.admin.token

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..edge.gateway import Gateway, Perform, Record, Tell
+from ..edge.handover import Handover, Predecessor
 from ..edge.listener import share_descriptors
 from ..edge.options import Bounds, Deadlines, Trust, Upstream
 from ..edge.pulse import Pulse
@@ -26,6 +27,7 @@ from ..engine.ruleset import Ruleset
 from ..language.compile import Options
 from ..language.document import Source
 from ..observe.board import Board
+from ..observe.health import ready_workers
 from ..observe.log import Log, open_sink
 from ..observe.metrics import Metrics
 from ..services.secrets import Secrets
@@ -71,6 +73,7 @@ class Serving:
     tls: ssl.SSLContext | None
     admin: socket.socket | None
     token: str | None
+    predecessor: Predecessor | None
 
     def run(self, *, watch: bool) -> None:
         """Serve until told to stop, and until everything has ended."""
@@ -79,6 +82,8 @@ class Serving:
         roles = [Role("worker", lambda slot, alive: self._work(board, slot, alive), settings.workers, serves=True)]
         if watch and settings.rules:
             roles.append(Role("watcher", self._watch))
+        if settings.handover is not None:
+            roles.append(Role("handover", lambda _, alive: self._hand_over(board, alive)))
         if self.admin is not None:
             roles.append(Role("admin", lambda _, alive: self._administer(board, alive), last=True))
         Supervisor(
@@ -125,6 +130,29 @@ class Serving:
             await stop.wait()
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+        self._loop(run)
+
+    def _hand_over(self, board: Board, alive: int) -> None:
+        supervisor = os.getppid()
+
+        async def run(_: Log) -> None:
+            loop, stop = asyncio.get_running_loop(), asyncio.Event()
+            hear(loop, alive, stop.set, lambda: None)
+            while len(ready_workers(board.run(), board.workers())) < self.settings.workers:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), 0.05)
+                    return
+            sockets = dict(zip(self.settings.listen, self.sockets, strict=True))
+            Handover(
+                str(self.settings.handover),
+                sockets,
+                loop=loop,
+                replaced=lambda: os.kill(supervisor, signal.SIGUSR2),
+            )
+            if self.predecessor is not None:
+                self.predecessor.release()
+            await stop.wait()
 
         self._loop(run)
 

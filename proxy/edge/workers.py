@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ..observe.board import Board, RunState, Slot
 
-WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2}
 LONGEST_PAUSE = 10.0
 # A process that lives less long died young.
 SHORT_LIFE = 2.0
@@ -71,7 +71,8 @@ class Supervisor:
 
     SIGHUP runs `check` in a process of its own, which gives 0 when it put new rules on the board and 1 when it told
     what is wrong with them; the workers hear of it when it is 0. SIGTERM and SIGINT stop the run: the workers have
-    `grace` seconds, a second signal ends them at once. `sockets` are closed with the first.
+    `grace` seconds, a second signal ends them at once. `sockets` are closed with the first. SIGUSR2 is a stop because
+    another run has taken the place: nobody need hear of this one any more.
     """
 
     def __init__(
@@ -111,6 +112,9 @@ class Supervisor:
             got = signal.sigtimedwait(WATCHED, self._patience())
             if got is not None and got.si_signo in (signal.SIGTERM, signal.SIGINT):
                 self._stop()
+            elif got is not None and got.si_signo == signal.SIGUSR2:
+                self._stop()
+                self._send(signal.SIGTERM, lambda role: role.last)
             elif got is not None and got.si_signo == signal.SIGHUP:
                 self._reload()
             self._reap()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import socket
@@ -126,11 +128,52 @@ def test_a_worker_that_does_not_end_is_killed_in_time(upstream: str) -> None:
         assert proxy.process.wait(PATIENCE) == 0
 
 
+# Replacement
+
+
+def test_a_run_that_takes_over_refuses_and_resets_nobody(upstream: str, tmp_path: Path, figures: Figures) -> None:
+    flags = ("--upstream", upstream, *WORKERS, "--handover", tmp_path / "handover", "--drain-delay", "500ms")
+    runs = 2
+    with contextlib.ExitStack() as stack:
+        before = stack.enter_context(running(*flags))
+        load = stack.enter_context(Load(before.port))
+        load.more(50)
+        for _ in range(runs):
+            after = stack.enter_context(running(*flags))
+            assert after.address == before.address
+            before.event("closed")
+            assert [before.event("stopped")["cut"] for _ in range(2)] == [0, 0]
+            assert before.process.wait(PATIENCE) == 0
+            load.more(50)
+            before = after
+        load.stop()
+        assert load.tally.failures == []
+    figures.add("replacement", cases=load.tally.answers, found=len(load.tally.failures))
+
+
+def test_a_run_that_does_not_come_up_replaces_nothing(upstream: str, tmp_path: Path) -> None:
+    path = tmp_path / "handover"
+    with running("--upstream", upstream, "--handover", path) as proxy:
+        while not path.exists():
+            assert proxy.call("GET", "/").status == 200
+        assert path.stat().st_mode & 0o777 == 0o600
+        with socket.socket(socket.AF_UNIX) as asker:
+            asker.settimeout(PATIENCE)
+            asker.connect(str(path))
+            data, descriptors, _, _ = socket.recv_fds(asker, 4096, 8)
+            assert (json.loads(data), len(descriptors)) == (["127.0.0.1:0"], 1)
+            for descriptor in descriptors:
+                os.close(descriptor)
+        assert proxy.call("GET", "/").status == 200
+        assert proxy.stop() == 0
+        assert '"draining"' in proxy.rest()
+
+
 # Workers
 
 
 def test_a_worker_that_is_killed_under_load_costs_only_what_ran_on_it(upstream: str, figures: Figures) -> None:
-    with running("--upstream", upstream, *WORKERS, *ADMIN) as proxy, Load(proxy.port, clients=4) as load:
+    with running("--upstream", upstream, *WORKERS, *ADMIN) as proxy, Load(proxy.port) as load:
         worker, killed = proxy.event("ready")["pid"], 3
         for _ in range(killed):
             load.more(50)
@@ -169,7 +212,7 @@ def test_reloads_under_load_lose_no_request_and_mix_no_rules(upstream: str, tmp_
     count = 60
     with (
         running("--upstream", upstream, "--rules", rules, *WORKERS, *ADMIN) as proxy,
-        Load(proxy.port, clients=4, judge=is_of_one_version) as load,
+        Load(proxy.port, judge=is_of_one_version) as load,
     ):
         proxy.event("ready")
         for number in range(1, count + 1):
