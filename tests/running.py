@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,10 +123,12 @@ class Proxy:
         return "".join(self.raw) + self.out.rest()
 
 
-def command(*words: str | Path, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> subprocess.Popen[str]:
-    """Start the command line."""
+def command(
+    *words: str | Path, env: Mapping[str, str] | None = None, cwd: Path = ROOT, under: Sequence[str] = ()
+) -> subprocess.Popen[str]:
+    """Start the command line, or the command `under` which it is to run."""
     return subprocess.Popen(
-        [sys.executable, "-m", "proxy", *map(str, words)],
+        [*under, sys.executable, "-m", "proxy", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -144,9 +146,11 @@ def run_command(*words: str | Path, env: Mapping[str, str] | None = None, cwd: P
 
 
 @contextmanager
-def running(*words: str | Path, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> Iterator[Proxy]:
+def running(
+    *words: str | Path, env: Mapping[str, str] | None = None, cwd: Path = ROOT, under: Sequence[str] = ()
+) -> Iterator[Proxy]:
     """Start a proxy on a free port and wait until it is ready."""
-    with command("run", "--listen", "127.0.0.1:0", *words, env=env, cwd=cwd) as process:
+    with command("run", "--listen", "127.0.0.1:0", *words, env=env, cwd=cwd, under=under) as process:
         try:
             proxy = Proxy(process, Lines(process.stdout), Lines(process.stderr))
             while not proxy.address or not proxy.greeting[-1].startswith("  rules"):

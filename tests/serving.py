@@ -17,9 +17,9 @@ _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n
 
 
 @contextmanager
-def answering() -> Iterator[str]:
+def answering(port: int = 0) -> Iterator[str]:
     """Run an upstream that answers every request without a body; gives its address."""
-    with socket.create_server(("127.0.0.1", 0), backlog=256) as server:
+    with socket.create_server(("127.0.0.1", port), backlog=256) as server:
         threading.Thread(target=_accept, args=(server,), daemon=True).start()
         try:
             yield f"http://127.0.0.1:{server.getsockname()[1]}"
