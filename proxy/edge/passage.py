@@ -40,8 +40,8 @@ class Passage:
     __slots__ = (
         "_alone", "_answer", "_asking", "_chunked", "_collecting", "_connection", "_discarding", "_gateway", "_head",
         "_kept_up", "_most", "_out", "_parts", "_replied", "_request", "_returns", "_size", "_sized", "_started",
-        "_streams", "_task", "_tunnel", "_up", "_up_ended", "_up_started", "_waits", "body_done", "exchange", "facts",
-        "finished", "keep",
+        "_streams", "_tarries", "_task", "_tunnel", "_up", "_up_ended", "_up_started", "_waits", "body_done",
+        "exchange", "facts", "finished", "keep",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, head: RequestHead) -> None:
@@ -53,6 +53,7 @@ class Passage:
         self._up_started = 0.0
         self._up_ended = False
         self._asking = False
+        self._tarries = False  # the request waits for more of its body before it takes a connection
         self._task: asyncio.Task[None] | None = None
         self._tunnel: Tunnel | None = None
         # Bytes of a body that wait: the request's, to be read by rules or for a connection; later the answer's.
@@ -159,6 +160,8 @@ class Passage:
                 self.refuse(503, "the proxy is short of memory")
         elif self._size > _HELD:
             self._connection.pause()
+            if self._tarries:
+                self._ask()
 
     def client_end(self) -> None:
         """Take the end of the request's body."""
@@ -168,6 +171,8 @@ class Passage:
         up = self._up
         if up is not None:
             up.send(LAST_CHUNK if self._head.chunked else b"", last=True)
+        elif self._tarries:
+            self._ask()
         elif self._collecting and not self._replied:
             self._collected()
 
@@ -267,9 +272,18 @@ class Passage:
         except Refusal as refusal:
             self.refuse(refusal.status, refusal.cause)
             return
+        if content is None and not self.body_done and self._size <= _HELD and not head.expects and not self.upgrades:
+            # A slow client must not hold a connection to the upstream with a body that could be kept until it is whole.
+            self._tarries = True
+            self._connection.read_on()
+            return
+        self._ask()
+
+    def _ask(self) -> None:
+        self._tarries = False
         self._asking = True
         self._up_started = perf_counter()
-        gateway.pool.ask(self)
+        self._gateway.pool.ask(self)
 
     # Effects
 
@@ -436,7 +450,7 @@ class Passage:
             self.cut(cause)
             return
         self._drop_upstream()
-        self._collecting = self._waits = False
+        self._collecting = self._waits = self._tarries = False
         self._answer = None
         self._parts.clear()
         self._out.clear()

@@ -258,7 +258,7 @@ async def test_an_answer_before_the_upload_is_over_is_relayed_and_both_connectio
 
     proxied.upstream.answering = answering
     wire = await proxied.client()
-    await wire.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n", b"x" * 10_000)
+    await wire.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n", b"x" * 100_000)
     answer = await wire.message()
     assert (answer.status, answer.body, answer.get("connection")) == (int(status[:3]), b"early", b"close")
     await wire.rest()
