@@ -387,7 +387,7 @@ class Pool:
         self.loop = loop
         self.wheel = wheel
         self.bounds = bounds or Bounds()
-        self._idle: list[UpstreamConnection] = []
+        self._idle: deque[UpstreamConnection] = deque()
         self._open: set[UpstreamConnection] = set()
         self._connecting = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -412,7 +412,8 @@ class Pool:
         """Give the caller a connection, now or later, through `upstream_ready`."""
         idle = self._idle
         while idle:
-            connection = idle.pop()
+            # The one that rested longest: what an upstream sends too late is found before the connection is used again.
+            connection = idle.popleft()
             if connection.clean():
                 caller.upstream_ready(connection)
                 return
