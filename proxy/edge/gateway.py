@@ -61,7 +61,11 @@ class Gateway:
         trust: Trust | None = None,
         tell: Tell = tell_nobody,
     ) -> None:
+        # The two need each other; and it is not for the first client to wait for what is imported.
+        from .downstream import Connection
+
         prove(loop)
+        self._connection = Connection
         self.loop = loop
         self.ruleset = ruleset
         self.clock = clock
@@ -89,9 +93,7 @@ class Gateway:
 
     def connect(self) -> Connection:
         """Build the protocol of one client connection."""
-        from .downstream import Connection
-
-        return Connection(self)
+        return self._connection(self)
 
     @property
     def busy(self) -> int:
