@@ -128,7 +128,7 @@ async def test_an_early_refusal_is_relayed_while_the_client_uploads(start: Start
 
         proxied.upstream.answering = answering
         wire = await proxied.client()
-        await wire.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\nbegun")
+        await wire.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n", b"x" * 100_000)
         got = await wire.message()
         assert got.body in answer
         assert got.get("connection") == b"close"

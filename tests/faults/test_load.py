@@ -1,0 +1,30 @@
+"""Many requests through misbehaviour on both sides: no answer to another, no request twice."""
+
+from __future__ import annotations
+
+from tests.figures import Figures
+
+from .load import NumberedUpstream, Report, load
+from .process import serving
+
+REQUESTS = 20_000
+
+
+async def test_nobody_gets_anothers_answer_and_nothing_is_sent_twice(figures: Figures) -> None:
+    report = Report()
+    upstream = NumberedUpstream(report, seed=1)
+    await upstream.start()
+    async with serving(upstream.port, figures) as process:
+        before = process.descriptors()
+        await load(process.port, report, count=REQUESTS, shoppers=64, seed=1)
+        assert process.descriptors() <= before + 64
+    await upstream.stop()
+    assert report.asked == REQUESTS
+    # The test can fail: all that was meant to go wrong did, and most went right.
+    assert report.right > 0.8 * REQUESTS
+    assert report.hung_up > 0.03 * REQUESTS
+    assert report.failed > 0.02 * REQUESTS
+    assert report.wrong == 0
+    assert report.twice == 0
+    figures.add("wrong-answers", cases=REQUESTS, found=report.wrong)
+    figures.add("deliveries", cases=sum(report.delivered.values()), found=report.twice)
