@@ -124,9 +124,17 @@ class Serving:
         async def run(log: Log) -> None:
             stop = asyncio.Event()
             hear(asyncio.get_running_loop(), alive, stop.set, lambda: None)
-            task = asyncio.create_task(
-                watch(self.settings.rules, lambda: os.kill(supervisor, signal.SIGHUP), log.event)
-            )
+
+            def changed() -> None:
+                os.kill(supervisor, signal.SIGHUP)
+
+            def began() -> None:
+                log.event("info", "watching")
+                if self.rules.revision() != self.ruleset.revision:
+                    # They changed while the run was starting.
+                    changed()
+
+            task = asyncio.create_task(watch(self.settings.rules, changed, log.event, began))
             await stop.wait()
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -191,7 +199,7 @@ class Serving:
         metrics = Metrics(board.worker(slot).series)
         limits, upstream = settings.limits, self.upstream
         most, upstreams = share_descriptors(limits.connections, upstream.connections)
-        if (most, upstreams) != (limits.connections, upstream.connections):
+        if most < limits.connections or upstreams < upstream.connections:
             log.event("warning", "few-descriptors", connections=most, upstream_connections=upstreams)
             upstream = replace(upstream, connections=upstreams)
         services = open_services(self.store, self.url, upstream, longest=limits.deadlines.total)

@@ -16,22 +16,27 @@ from .gateway import Gateway
 
 # For the log, the store, look-ups, key sets and the admin port.
 _SPARE = 64
+# Connections beyond the bound, to tell their clients so.
+_REFUSED = 64
 _BATCH = 64
 _PAUSE = 0.1
 
 
 def share_descriptors(clients: int, upstreams: int) -> tuple[int, int]:
-    """Give how many connections there can be to clients and to the upstream, as this process may open descriptors."""
+    """Give how many connections are taken from clients and made to the upstream, as this process may open descriptors.
+
+    Some more are taken than there may be clients: who is too many hears so, as long as there are descriptors.
+    """
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if allowed == resource.RLIM_INFINITY:
-        return clients, upstreams
+        return clients + _REFUSED, upstreams
     room = max(allowed - _SPARE, 2)
     upstreams = min(upstreams, room // 2)
-    return min(clients, room - upstreams), upstreams
+    return min(clients + _REFUSED, room - upstreams), upstreams
 
 
 class Listener:
-    """Takes connections from a socket for a gateway until it is closed; `most` is how many the gateway can have."""
+    """Takes connections from a socket for a gateway until it is closed; with `most` of them the others wait."""
 
     def __init__(self, gateway: Gateway, sock: socket.socket, *, tls: ssl.SSLContext | None = None, most: int) -> None:
         self._gateway = gateway

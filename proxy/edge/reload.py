@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..language.compile import Built, Options, build
+from ..language.compile import Built, Options, build, revision
 from ..language.document import Source
 from ..language.problems import Problem
 from ..observe.board import Board, RuleTexts, Text
@@ -42,6 +42,10 @@ class Rules:
             return found[name]
 
         return build(sources, self.options(find), problems), sources
+
+    def revision(self) -> str:
+        """Give the revision of the files as they are now, whether they hold or not."""
+        return revision(read(self.paths)[0])
 
     def rebuild(self, texts: RuleTexts) -> Built:
         """Compile the files as they were when they were checked."""
@@ -133,9 +137,12 @@ class Reloader:
         self._tell("info", "reloaded", rules=len(built.ruleset.rules), revision=built.ruleset.revision, before=before)
 
 
-async def watch(paths: Sequence[str], changed: Callable[[], None], tell: Tell) -> None:
+async def watch(
+    paths: Sequence[str], changed: Callable[[], None], tell: Tell, began: Callable[[], None] = lambda: None
+) -> None:
     """Call `changed` whenever something changes in the folders of these paths, until cancelled.
 
+    `began` is called once, when no change can be missed any more.
     Folders are watched, not files: a ConfigMap is swapped by renaming a link beside them. Plain files that are no YAML
     are passed over: a log that is written there would ask for a reload, which writes to the log.
     """
@@ -149,7 +156,14 @@ async def watch(paths: Sequence[str], changed: Callable[[], None], tell: Tell) -
         return not plain or path in given or path.endswith((".yaml", ".yml"))
 
     try:
-        async for _ in awatch(*sorted(folders), debounce=200, recursive=True, watch_filter=matters):
+        changes = awatch(*sorted(folders), debounce=200, recursive=True, watch_filter=matters)
+        first = asyncio.ensure_future(anext(changes))
+        # It watches from its first step on.
+        await asyncio.sleep(0)
+        began()
+        await first
+        changed()
+        async for _ in changes:
             changed()
     except Exception as error:
         tell("error", "watch-failed", cause=type(error).__name__)

@@ -29,7 +29,7 @@ from .packs import Vocabulary
 from .problems import Problems, nearest
 from .validation import explain_validation, salvage
 
-__all__ = ["Built", "Options", "build"]
+__all__ = ["Built", "Options", "build", "revision"]
 
 _STEP_KEYS = ("when", "name", "description")
 _KEYS: tuple[tuple[Phase, str], ...] = (("before", "before"), ("continue", "continue"), ("after", "after"))
@@ -422,6 +422,11 @@ def _finish(draft: _Draft) -> None:
         _report(scope, "open-on-error", "`on_error: continue` cannot stand in a rule with `continue`", "on_error")
 
 
+def revision(sources: Sequence[Source]) -> str:
+    """Name a version of rule files by a digest of their texts."""
+    return hashlib.sha256("\0".join(source.text for source in sources).encode()).hexdigest()[:12]
+
+
 def _ruleset(
     drafts: Sequence[_Draft],
     vocabulary: Vocabulary,
@@ -434,13 +439,12 @@ def _ruleset(
         headers=told.headers | {name for draft in drafts for name in draft.scope.hidden_headers},
         fields=told.fields | {name for draft in drafts for name in draft.scope.hidden_fields},
     )
-    digest = hashlib.sha256("\0".join(source.text for source in sources).encode()).hexdigest()
     return Ruleset(
         (draft.rule for draft in drafts),
         vocabulary.operations.values(),
         dialect=vocabulary.dialect or "problem",
         checks=tuple(vocabulary.context[name].check for name in sorted(named)),
         redact=redaction,
-        revision=digest[:12],
+        revision=revision(sources),
         codec=CelCodec(),
     )

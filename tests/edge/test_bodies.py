@@ -538,15 +538,17 @@ async def test_draining_closes_idle_connections_and_every_answer_says_close(star
 
     async def answering(wire: Wire, _: int) -> None:
         while True:
-            await proxied.upstream.take(wire)
-            await asyncio.wait_for(gate.wait(), 5)
+            message = await proxied.upstream.take(wire)
+            if message.target == b"/busy":
+                await asyncio.wait_for(gate.wait(), 5)
             await wire.send(ok())
 
     proxied.upstream.answering = answering
     idle, busy = await proxied.client(), await proxied.client()
-    await busy.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-    await proxied.upstream.begun()
-    await eventually(lambda: len(proxied.gateway.connections) == 2)
+    await idle.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    await idle.message()
+    await busy.send(b"GET /busy HTTP/1.1\r\nHost: a\r\n\r\n")
+    await eventually(lambda: len(proxied.upstream.messages) == 2)
     proxied.gateway.drain()
     assert await idle.rest() == b""
     assert proxied.gateway.busy == 1

@@ -17,7 +17,7 @@ async def test_a_log_beside_the_rules_asks_for_no_reload(tmp_path: Path) -> None
     folder.mkdir()
     rules, log = folder / "rules.yaml", folder / "proxy.log"
     found: list[str] = []
-    logged = asyncio.Event()
+    logged, began = asyncio.Event(), asyncio.Event()
 
     def changed() -> None:
         found.append(rules.read_text())
@@ -33,8 +33,9 @@ async def test_a_log_beside_the_rules_asks_for_no_reload(tmp_path: Path) -> None
         (tmp_path / "aside").write_text(text)
         (tmp_path / "aside").rename(rules)
 
-    watching = [asyncio.ensure_future(witness()), asyncio.ensure_future(watch([str(rules)], changed, print))]
-    await asyncio.sleep(0)
+    watch_rules = watch([str(rules)], changed, print, began.set)
+    watching = [asyncio.ensure_future(witness()), asyncio.ensure_future(watch_rules)]
+    await began.wait()
     for text in ("one", "two"):
         logged.clear()
         write(text)
