@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any
 
-from . import dialects, obligations, results, widening
+from . import dialects, obligations, readability, results, widening
 from .effects import Effect, StoreIncrement, StoreSet, StoreTake
 from .errors import EffectFailed, EvaluationError, Unreadable, Unusable
 from .exchange import Exchange, Note, Verdict
@@ -419,6 +419,7 @@ def _share(exchange: Exchange) -> Generator[Effect, Any, Result | Pending]:
 def _forward(exchange: Exchange) -> None:
     """Make the request what goes upstream."""
     widening.widen(exchange)
+    readability.ask_for_all(exchange)
     request = exchange.request
     request.settle()
     request.headers.set(dialects.correlation_header(exchange.dialect), exchange.correlation.encode())

@@ -1,0 +1,35 @@
+"""What is asked of the upstream where rules read its answer: all of it, in a coding that can be undone.
+
+A client that asks for a part (RFC 9110 section 14) would get an answer that the rules for a whole one do not see.
+"""
+
+from __future__ import annotations
+
+from .codings import CODINGS
+from .exchange import Exchange
+from .ruleset import Rule
+
+_PARTS = frozenset({b"range", b"if-range"})
+_ACCEPTED = frozenset({*(name.encode() for name in CODINGS), b"identity"})
+
+
+def ask_for_all(exchange: Exchange) -> None:
+    """Make the request one whose answer the chosen rules can read; call it when it is about to be forwarded."""
+    owed = exchange.obligations
+    shares = owed is not None and owed.sharing is not None
+    if not shares and not any(_is_choosy(chosen.rule) for chosen in exchange.chosen):
+        return
+    headers = exchange.request.headers
+    headers.discard(_PARTS.__contains__)
+    accepted = headers.get(b"accept-encoding")
+    if not accepted:
+        return
+    given = [part.strip() for part in accepted.split(b",")]
+    kept = [part for part in given if part.partition(b";")[0].strip().lower() in _ACCEPTED]
+    if len(kept) < len(given):
+        headers.set(b"Accept-Encoding", b", ".join(kept) or b"identity")
+
+
+def _is_choosy(rule: Rule) -> bool:
+    """Say whether a rule reads the body of an answer, or runs only on some statuses."""
+    return bool(rule.after) and (rule.needs_response or rule.statuses is not None)
