@@ -56,7 +56,8 @@ async def test_where_a_rule_reads_the_body_a_broken_one_leaves_no_byte_however_i
 async def test_a_bad_chunk_that_comes_late_stops_the_upload_and_is_refused(start: Start) -> None:
     proxied = await start()
     wire = await proxied.client()
-    await wire.send(post(CHUNKED, body=b"3\r\nabc\r\n"))
+    # More than is held back before the upstream is asked.
+    await wire.send(post(CHUNKED, body=b"%x\r\n%b\r\n" % (100_000, b"a" * 100_000)))
     await proxied.upstream.begun()
     await wire.send(b"zz\r\n")
     assert (await wire.message()).status == 400
