@@ -11,6 +11,7 @@ from .deadlines import Deadline, Wheel
 
 _INTERVAL = 0.25
 _SHARE = 0.95
+_STEP = 4 << 20
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -21,12 +22,12 @@ class Memory:
     cap. `tell` is called whenever `short` changes. Raises OSError where the system does not say what is resident.
     """
 
-    __slots__ = ("_cap", "_file", "_room", "_tell", "_timer", "_trim", "short")
+    __slots__ = ("_cap", "_file", "_step", "_tell", "_timer", "_trim", "short")
 
     def __init__(self, wheel: Wheel, cap: int, tell: Callable[[], None]) -> None:
         self._cap = int(cap * _SHARE)
         self._tell = tell
-        self._room = sys.maxsize
+        self._step = sys.maxsize
         self._file = -1
         self._timer = Deadline(wheel, self._look)
         self.short = False
@@ -38,8 +39,8 @@ class Memory:
 
     def take(self, size: int) -> bool:
         """Count bytes that are kept; gives whether memory is short now."""
-        self._room -= size
-        if self._room < 0 and not self.short and self._file >= 0:
+        self._step -= size
+        if self._step < 0 and not self.short and self._file >= 0:
             self._look()
         return self.short
 
@@ -48,12 +49,13 @@ class Memory:
 
     def _look(self) -> None:
         self._timer.set(_INTERVAL)
-        self._room = self._cap - self.resident()
-        if self._room < 0 and self._trim is not None:
+        self._step = _STEP
+        full = self.resident() > self._cap
+        if full and self._trim is not None:
             self._trim(0)
-            self._room = self._cap - self.resident()
-        if self.short is not (self._room < 0):
-            self.short = not self.short
+            full = self.resident() > self._cap
+        if self.short is not full:
+            self.short = full
             self._tell()
 
     def close(self) -> None:

@@ -48,6 +48,11 @@ class Report:
     wrong: int = 0
     delivered: Counter[bytes] = field(default_factory=Counter)
 
+    def forget(self) -> None:
+        """Begin to count anew."""
+        self.asked = self.right = self.failed = self.hung_up = self.wrong = 0
+        self.delivered.clear()
+
     @property
     def twice(self) -> int:
         return sum(count - 1 for count in self.delivered.values())

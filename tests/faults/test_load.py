@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
 from tests.figures import Figures
 
 from .load import NumberedUpstream, Report, load
@@ -28,3 +34,32 @@ async def test_nobody_gets_anothers_answer_and_nothing_is_sent_twice(figures: Fi
     assert report.twice == 0
     figures.add("wrong-answers", cases=REQUESTS, found=report.wrong)
     figures.add("deliveries", cases=sum(report.delivered.values()), found=report.twice)
+
+
+@pytest.mark.soak
+async def test_nobody_gets_anothers_answer_for_as_long_as_it_is_asked(
+    figures: Figures, soaking: Callable[[], bool]
+) -> None:
+    begun = time.monotonic()
+    total, wrong, twice, seed = 0, 0, 0, 0
+    report = Report()
+    upstream = NumberedUpstream(report, seed=0)
+    await upstream.start()
+    async with serving(upstream.port, figures) as process:
+        await load(process.port, report, count=REQUESTS, shoppers=64, seed=-1)
+        settled = process.resident()
+        while soaking():
+            report.forget()
+            await load(process.port, report, count=REQUESTS, shoppers=64, seed=seed)
+            seed += 1
+            total += report.asked
+            wrong += report.wrong
+            twice += report.twice
+            figures.add("wrong-answers", cases=report.asked, found=report.wrong)
+            figures.add("deliveries", cases=sum(report.delivered.values()), found=report.twice)
+            if seed % 5 == 1:
+                rest = f"{wrong} wrong, {twice} twice, {process.resident() >> 20} MiB"
+                print(f"{time.monotonic() - begun:.0f} s: {total:,} requests, {rest}", file=sys.__stderr__, flush=True)
+        assert process.resident() < 1.2 * settled
+    await upstream.stop()
+    assert (wrong, twice) == (0, 0)

@@ -1,0 +1,169 @@
+"""A process that runs out of descriptors or memory: it refuses what it cannot serve, and serves again when it can."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.figures import Figures
+from tests.running import Proxy, running
+from tests.wire import LOOPBACK, PATIENCE, Wire, ok
+
+from .process import Process, serving
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+MB = 1 << 20
+CAP = 192 * MB
+READS = """
+version: 1
+rules:
+  - name: reads-bodies
+    match: {path: /read}
+    before:
+      - body: {set: {seen: true}}
+"""
+
+
+@asynccontextmanager
+async def plain_upstream() -> AsyncIterator[int]:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(ok())
+        writer.close()
+
+    server = await asyncio.start_server(serve, LOOPBACK, 0, limit=1 << 24)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+
+
+def process_of(proxy: Proxy) -> Process:
+    """Give the one worker of a run: the process that said that it is ready."""
+    ready = next(event for event in map(json.loads, proxy.raw) if event["event"] == "ready")
+    return Process(ready["pid"], proxy.port)
+
+
+async def test_out_of_descriptors_clients_wait_and_are_served_once_there_are_some(figures: Figures) -> None:
+    few = ("prlimit", "--nofile=256:256")
+    async with plain_upstream() as port:
+        with running("--upstream", f"http://{LOOPBACK}:{port}", "--limits-deadlines-idle", "60s", under=few) as proxy:
+            process = process_of(proxy)
+            wires = [await Wire.open(proxy.port) for _ in range(400)]
+            for wire in wires:
+                await wire.send(GET)
+            served = [wire for wire in wires if wire in wires[:90] and (await wire.message()).status == 200]
+            assert len(served) == 90
+            # Those that wait cost no processor time, and nobody was turned away.
+            busy = process.busy()
+            await asyncio.sleep(1.0)
+            assert process.busy() - busy < 0.5
+            assert process.descriptors() < 256
+            waiting = list(wires)
+            while waiting:
+                batch, waiting = waiting[:60], waiting[60:]
+                for wire in batch:
+                    if wire not in served:
+                        assert (await wire.message()).status == 200
+                    await wire.close()
+            figures.add("faults", cases=len(wires))
+            assert proxy.stop() == 0
+
+
+async def test_short_of_memory_new_requests_get_a_503_and_all_is_well_afterwards(
+    tmp_path: Path, figures: Figures
+) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(READS)
+    words = ("--rules", rules, "--limits-memory", str(CAP), "--limits-deadlines-body", "60s")
+    async with plain_upstream() as port:
+        with running("--upstream", f"http://{LOOPBACK}:{port}", *words) as proxy:
+            process = process_of(proxy)
+            kept = await Wire.open(proxy.port)
+            await kept.send(GET)
+            assert (await kept.message()).status == 200
+            body = b'{"a":"' + b"x" * (2 * MB) + b'"'
+            head = b"POST /read HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+            wires = []
+            for _ in range(100):
+                wire = await Wire.open(proxy.port)
+                wires.append(wire)
+                with contextlib.suppress(OSError):
+                    # All but the last byte: what was sent is held.
+                    await asyncio.wait_for(wire.send(head % (len(body) + 1), body), PATIENCE)
+            refused = await Wire.open(proxy.port)
+            await refused.send(GET)
+            answer = await refused.message()
+            gone = await kept.rest()
+            for wire in [*wires, refused, kept]:
+                wire.reset()
+                wire.writer.close()
+            assert (answer.status, answer.get("retry-after"), answer.get("connection")) == (503, b"1", b"close")
+            assert b"memory" not in answer.body
+            assert gone == b""
+            assert process.most_resident() < CAP
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    wire = await Wire.open(proxy.port)
+                    await wire.send(GET)
+                    status = (await wire.message()).status
+                    await wire.close()
+                    if status == 200:
+                        break
+                    await asyncio.sleep(0.1)
+            proxy.event("memory-short")
+            proxy.event("memory-enough")
+            figures.add("faults", cases=len(wires))
+            assert proxy.stop() == 0
+
+
+# What a client sends and does not finish, so that it is held: (case, head, body).
+HELD = {
+    "a head": (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 30_000, 0),
+    "many header lines": (b"GET / HTTP/1.1\r\nHost: a\r\n" + (b"a: " + b"x" * 100 + b"\r\n") * 95, 0),
+    "a body for rules": (b"POST /login HTTP/1.1\r\nHost: a\r\nContent-Length: 400000\r\n\r\n", 399_999),
+    "a body in chunks for rules": (
+        b"POST /login HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n61a80\r\n", 399_999),
+    "a body in tiny chunks for rules": (
+        b"POST /login HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 20_000, 0),
+    "a body that passes through": (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 400000\r\n\r\n", 60_000),
+    "a pipeline": (GET.replace(b"/ ", b"/hold ") + GET * 1_000, 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", HELD)
+async def test_what_a_client_sends_is_held_in_not_many_times_its_size(what: str, figures: Figures) -> None:
+    count = 200
+    first, more = HELD[what]
+    data = first + b"x" * more
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(hold, LOOPBACK, 0)
+    async with serving(server.sockets[0].getsockname()[1], figures, deadlines={"header": 60.0}) as process:
+        warm = await Wire.open(process.port)
+        await warm.send(data)
+        await warm.close()
+        before = process.resident()
+        wires = [await Wire.open(process.port) for _ in range(count)]
+        # What a connection takes by itself is no matter of what is sent.
+        idle = process.resident() - before
+        for wire in wires:
+            await wire.send(data)
+        busy = -1.0
+        while busy != (busy := process.busy()):
+            await asyncio.sleep(0.15)
+        held = process.resident() - before - idle
+        times = held / (count * len(data))
+        for wire in wires:
+            await wire.close()
+        figures.add("amplification", cases=count, found=round(max(times, 0.0), 2))
+        assert times < 10, f"{held >> 10} KiB for {count * len(data) >> 10} KiB"
+    server.close()
