@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import ssl
 import stat
@@ -23,6 +24,12 @@ BACKLOG = 4096
 
 class ListenError(Exception):
     """An address that cannot be listened on, in words for the operator."""
+
+
+def settle() -> None:
+    """Take what is there out of the garbage collector's sight: it stays, and each look at it would hold up the loop."""
+    gc.collect()
+    gc.freeze()
 
 
 def open_socket(address: str, *, shared: bool = False) -> socket.socket:
@@ -112,6 +119,7 @@ class Server:
     async def serve(self, ready: Callable[[], None], draining: Callable[[], None]) -> None:
         """Serve until stopped; `ready` is called when connections are taken, `draining` when a stop begins."""
         loop = self.gateway.loop
+        settle()
         listeners = [Listener(self.gateway, sock, tls=self.tls, most=self.most) for sock in self.sockets]
         ready()
         self.tell("info", "ready", rules=len(self.gateway.ruleset.rules), revision=self.gateway.ruleset.revision)

@@ -16,7 +16,7 @@ import uvloop
 from proxy.edge.gateway import Gateway
 from proxy.edge.listener import Listener
 from proxy.edge.options import Bounds, Deadlines, Upstream
-from proxy.edge.server import open_socket
+from proxy.edge.server import open_socket, settle
 from proxy.engine.ruleset import Ruleset
 from tests.edge.load_process import LOGIN
 
@@ -37,6 +37,7 @@ async def serve(upstream: int, bounds: dict[str, Any], deadlines: dict[str, Any]
     )
     sock = open_socket("127.0.0.1:0")
     listener = Listener(gateway, sock, most=20_000)
+    settle()
     stall = Stall(loop)
     print(sock.getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
