@@ -25,6 +25,7 @@ from .refusal import Refusal
 from .stream import Tunnel
 
 _RESET = struct.pack("ii", 1, 0)
+_CHUNK = 32
 # How long, in a stop, a connection without a request is waited for, in seconds.
 FRESH = 1.0
 
@@ -283,7 +284,7 @@ class Connection(asyncio.Protocol):
         self._chunks = None
         self._left = 0
         if head.chunked:
-            self._chunks = Chunks(self.gateway.bounds.stream)
+            self._chunks = Chunks(self.gateway.bounds.stream, least=_CHUNK)
             self._payload = payload
         elif head.length:
             self._left = head.length

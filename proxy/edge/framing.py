@@ -14,6 +14,7 @@ from .refusal import Refusal
 _EXTENSION = 256
 _TRAILER = 4096
 _TRAILERS = 32
+_FREE = 1000
 _size_line = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?").fullmatch
 
 
@@ -44,12 +45,17 @@ class HeadEnd:
 
 
 class Chunks:
-    """The boundaries of a chunked body (RFC 9112 section 7.1); trailers are read over, under a limit."""
+    """The boundaries of a chunked body (RFC 9112 section 7.1); trailers are read over, under a limit.
 
-    __slots__ = ("_left", "_limit", "_line", "_state", "announced", "done")
+    Chunks are `least` bytes on average once there are many: a byte in a chunk of its own costs a hundred times a byte.
+    """
 
-    def __init__(self, limit: int) -> None:
+    __slots__ = ("_count", "_least", "_left", "_limit", "_line", "_state", "announced", "done")
+
+    def __init__(self, limit: int, *, least: int = 0) -> None:
         self._limit = limit
+        self._least = least
+        self._count = 0
         self._line = b""
         self._left = 0
         self._state = 0  # 0 a size line, 1 the bytes of a chunk and their line end, 2 trailers
@@ -91,6 +97,9 @@ class Chunks:
         self.announced += length
         if self.announced > self._limit:
             raise Refusal(413, "the chunked body is over the limit")
+        self._count += 1
+        if self._count > _FREE and self.announced < self._count * self._least:
+            raise Refusal(400, "the chunks are too small")
         if length:
             self._left = length + 2
             self._state = 1
