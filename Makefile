@@ -40,11 +40,10 @@ check: $(STAMP)
 	$(BIN)/vestibule test rules
 
 unit: $(STAMP)
-	$(BIN)/pytest --numprocesses auto --dist loadgroup
-
-figures: $(STAMP)
 	rm -f .figures
 	$(BIN)/pytest --numprocesses auto --dist loadgroup --figures $(CURDIR)/.figures
+
+figures: unit
 	$(BIN)/python -m tests.figures .figures tests/README.md
 
 MINUTES ?= 10
