@@ -10,14 +10,20 @@ import pytest
 from yarl import URL
 
 from tests.running import ROOT, Proxy, running
+from tests.storing import storing
 
 TICKETS = "/api/commerce/customer/authtickets"
 SITE = {"x-vol-tenant": "1", "x-vol-site": "2"}
 
 
-@pytest.fixture(scope="module")
-def proxy() -> Iterator[Proxy]:
-    with running("--upstream", "sandbox:kibo", "--rules", ROOT / "rules" / "kibo") as proxy:
+@pytest.fixture(
+    scope="module", params=["memory", "sqlite", pytest.param("redis", marks=pytest.mark.xdist_group("valkey"))]
+)
+def proxy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    with (
+        storing(request.param, tmp_path_factory.mktemp("store")) as flags,
+        running("--upstream", "sandbox:kibo", "--rules", ROOT / "rules" / "kibo", *flags) as proxy,
+    ):
         yield proxy
 
 
