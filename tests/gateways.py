@@ -14,7 +14,7 @@ import uvloop
 from proxy.edge.gateway import Gateway, Perform, perform_nothing
 from proxy.edge.listener import Listener
 from proxy.edge.options import Bounds, Deadlines, Trust, Upstream
-from proxy.edge.server import open_socket
+from proxy.edge.sockets import open_socket
 from proxy.engine.exchange import Exchange
 from proxy.engine.message import Limits
 from proxy.engine.ruleset import Rule, Ruleset

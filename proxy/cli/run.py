@@ -159,7 +159,7 @@ class _Run:
 
     def start(self) -> None:
         from ..edge.handover import find_predecessor
-        from ..edge.server import ListenError, open_socket, server_tls
+        from ..edge.sockets import ListenError, open_socket, server_tls
         from ..observe.log import open_sink
         from .serving import Serving
 
@@ -239,7 +239,7 @@ class _Run:
         tls: bool,
     ) -> None:
         from .. import __version__
-        from ..edge.server import name_of
+        from ..edge.sockets import name_of
 
         rules = built.ruleset.rules if built.ruleset is not None else ()
         addresses = [name_of(sock, tls=tls) for sock in sockets]

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import select
-import socket
-import struct
 from typing import Any, cast
 
 from ..engine.errors import Unreadable
@@ -22,9 +20,9 @@ from .origin import Peer
 from .parsers import request_parser
 from .passage import Passage
 from .refusal import Refusal
+from .sockets import prepare, reset
 from .stream import Tunnel
 
-_RESET = struct.pack("ii", 1, 0)
 _CHUNK = 32
 # How long, in a stop, a connection without a request is waited for, in seconds.
 FRESH = 1.0
@@ -74,9 +72,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         gateway = self.gateway
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        prepare(transport.get_extra_info("socket"))
         peer = transport.get_extra_info("peername") or ("",)
         local = transport.get_extra_info("sockname") or ("", 0)
         scheme = "https" if transport.get_extra_info("sslcontext") is not None else "http"
@@ -455,9 +451,7 @@ class Connection(asyncio.Protocol):
         if self.closed:
             return
         self.timer.close()
-        sock = self.transport.get_extra_info("socket")
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        reset(self.transport.get_extra_info("socket"))
         self.transport.abort()
 
     def open_tunnel(self, tunnel: Tunnel) -> None:

@@ -12,78 +12,16 @@ import contextlib
 import gc
 import socket
 import ssl
-import stat
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from .gateway import Gateway
 from .listener import Listener
-
-BACKLOG = 4096
-
-
-class ListenError(Exception):
-    """An address that cannot be listened on, in words for the operator."""
 
 
 def settle() -> None:
     """Take what is there out of the garbage collector's sight: it stays, and each look at it would hold up the loop."""
     gc.collect()
     gc.freeze()
-
-
-def open_socket(address: str, *, shared: bool = False) -> socket.socket:
-    """Listen on `host:port` or `unix:/path`; raise ListenError. Two runs of a user may have one `shared` port."""
-    try:
-        if address.startswith("unix:"):
-            return _open_unix(Path(address.removeprefix("unix:")))
-        host, _, port = address.rpartition(":")
-        host = host.strip("[]")
-        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        sock = socket.socket(found[0], socket.SOCK_STREAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if found[0] == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(found[4])
-    except OSError as error:
-        raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from None
-    sock.listen(BACKLOG)
-    sock.setblocking(False)
-    return sock
-
-
-def _open_unix(path: Path) -> socket.socket:
-    """Listen on a Unix socket; one that a dead process left is replaced."""
-    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
-        with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(str(path)) == 0:
-                raise OSError(None, "Address already in use")
-        path.unlink()
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.bind(str(path))
-    sock.listen(BACKLOG)
-    sock.setblocking(False)
-    return sock
-
-
-def name_of(sock: socket.socket, *, tls: bool) -> str:
-    """Write a listening address as people use it."""
-    name = sock.getsockname()
-    if isinstance(name, str):
-        return f"unix:{name}"
-    host = f"[{name[0]}]" if ":" in name[0] else name[0]
-    return f"{'https' if tls else 'http'}://{host}:{name[1]}"
-
-
-def server_tls(cert: str, key: str) -> ssl.SSLContext:
-    """Build the TLS of listening sockets: 1.2 and up; raise OSError (ssl.SSLError is one)."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(cert, key)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 class Server:

@@ -18,6 +18,7 @@ from .head import ResponseHead, read_response
 from .options import Bounds, Upstream
 from .parsers import response_parser
 from .refusal import Refusal
+from .sockets import prepare
 from .stream import Tunnel
 
 _UNBOUNDED = 1 << 63
@@ -86,9 +87,8 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         sock = transport.get_extra_info("socket")
+        prepare(sock)
         if sock is not None:
-            if sock.family in (socket.AF_INET, socket.AF_INET6):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._poll = select.poll()
             self._poll.register(sock.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
 

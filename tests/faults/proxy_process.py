@@ -16,7 +16,8 @@ import uvloop
 from proxy.edge.gateway import Gateway
 from proxy.edge.listener import Listener
 from proxy.edge.options import Bounds, Deadlines, Upstream
-from proxy.edge.server import open_socket, settle
+from proxy.edge.server import settle
+from proxy.edge.sockets import open_socket
 from proxy.engine.ruleset import Ruleset
 from tests.edge.load_process import LOGIN
 

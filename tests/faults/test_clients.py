@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,7 +16,7 @@ import trustme
 
 from proxy.edge.listener import Listener
 from proxy.edge.options import Bounds, Deadlines
-from proxy.edge.server import open_socket
+from proxy.edge.sockets import open_socket
 from proxy.engine.ruleset import Rule, Step
 from proxy.observe.log import Log, Sink
 from tests.figures import Figures
@@ -26,6 +29,7 @@ from .process import Process, serving
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 SLOW = 2_000
+_UNSENT = 0x894B  # SIOCOUTQNSD: how many bytes of a socket's queue are not sent yet
 PIECE, PIECES = b"v" * 65_536, 32
 
 
@@ -140,6 +144,21 @@ async def test_an_answer_that_is_taken_too_slowly_is_cut_in_the_end(start: Start
     await eventually(lambda: not proxied.gateway.connections)
     assert (await proxied.record()).error
     writer.close()
+    figures.add("faults", cases=1)
+
+
+async def test_the_kernel_is_given_little_of_an_answer_that_nobody_reads(start: Start, figures: Figures) -> None:
+    """Megabytes for each client would be memory that nobody counts, and their copying would hold up the others."""
+    proxied = await start()
+    proxied.upstream.answer = ok(b"x" * 8_000_000)
+    client = socket.create_connection((LOOPBACK, proxied.port))
+    client.sendall(GET)
+    await eventually(lambda: any(connection.writing for connection in proxied.gateway.connections))
+    (connection,) = proxied.gateway.connections
+    unsent = fcntl.ioctl(connection.transport.get_extra_info("socket").fileno(), _UNSENT, bytes(4))
+    assert 0 < int.from_bytes(unsent, sys.byteorder) < 1 << 19
+    client.close()
+    await eventually(lambda: not proxied.gateway.connections)
     figures.add("faults", cases=1)
 
 

@@ -1,0 +1,86 @@
+"""Sockets: what is listened on, and how a connection's own is set and broken off."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import stat
+import struct
+from pathlib import Path
+
+BACKLOG = 4096
+# What the kernel takes of an answer beyond what is on the wire. Without it a peer that reads slowly is given megabytes
+# of the kernel's memory, and copying them for many peers in one turn of the loop holds up all others.
+_UNSENT = 131_072
+_RESET = struct.pack("ii", 1, 0)
+
+
+class ListenError(Exception):
+    """An address that cannot be listened on, in words for the operator."""
+
+
+def open_socket(address: str, *, shared: bool = False) -> socket.socket:
+    """Listen on `host:port` or `unix:/path`; raise ListenError. Two runs of a user may have one `shared` port."""
+    try:
+        if address.startswith("unix:"):
+            return _open_unix(Path(address.removeprefix("unix:")))
+        host, _, port = address.rpartition(":")
+        host = host.strip("[]")
+        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        sock = socket.socket(found[0], socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if found[0] == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(found[4])
+    except OSError as error:
+        raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from None
+    sock.listen(BACKLOG)
+    sock.setblocking(False)
+    return sock
+
+
+def _open_unix(path: Path) -> socket.socket:
+    """Listen on a Unix socket; one that a dead process left is replaced."""
+    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(path)) == 0:
+                raise OSError(None, "Address already in use")
+        path.unlink()
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.bind(str(path))
+    sock.listen(BACKLOG)
+    sock.setblocking(False)
+    return sock
+
+
+def name_of(sock: socket.socket, *, tls: bool) -> str:
+    """Write a listening address as people use it."""
+    name = sock.getsockname()
+    if isinstance(name, str):
+        return f"unix:{name}"
+    host = f"[{name[0]}]" if ":" in name[0] else name[0]
+    return f"{'https' if tls else 'http'}://{host}:{name[1]}"
+
+
+def server_tls(cert: str, key: str) -> ssl.SSLContext:
+    """Build the TLS of listening sockets: 1.2 and up; raise OSError (ssl.SSLError is one)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(cert, key)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def prepare(sock: socket.socket | None) -> None:
+    """Set up a connection's socket, if it is one of TCP: nothing waits to be sent, and little piles up unsent."""
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
+
+
+def reset(sock: socket.socket | None) -> None:
+    """Make the end of a connection, which follows, a reset: nobody can take it for a clean one."""
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
