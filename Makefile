@@ -48,7 +48,9 @@ figures: unit
 
 MINUTES ?= 10
 soak: $(STAMP)
-	$(BIN)/pytest --numprocesses auto --dist loadgroup --timeout 0 --soak $(MINUTES) --figures $(CURDIR)/.figures
+	rm -f .soak
+	$(BIN)/pytest --numprocesses auto --dist loadgroup --timeout 0 --soak $(MINUTES) --figures $(CURDIR)/.soak
+	$(BIN)/python -m tests.figures .soak tests/README.md soak
 
 fuzz: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'

@@ -1,7 +1,8 @@
 """The figures of tests/README.md: what the tests measured, added up over a run and written into its table.
 
 `pytest --figures FILE` lets every test that has one append to the file; `python -m tests.figures FILE PAGE` writes the
-table. A figure that no test gave is told as missing, never made up.
+table of `make test`, and `python -m tests.figures FILE PAGE soak` that of the long runs. A figure that no test gave is
+told as missing, never made up; the long runs give only some.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+TABLES = ("figures", "soak")
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,15 @@ class Figures:
             os.close(descriptor)
 
 
-def table(lines: Sequence[str]) -> Iterator[str]:
-    """Write the table from the lines of a run."""
+def table(lines: Sequence[str], *, whole: bool) -> Iterator[str]:
+    """Write the table from the lines of a run; a `whole` one names what is missing too."""
     found = [json.loads(line) for line in lines]
     yield "| what must not happen | promised | measured | cases |"
     yield "|---|---|---|---|"
     for promise in PROMISES:
         mine = [one for one in found if one["name"] == promise.name]
+        if not mine and not whole:
+            continue
         if not mine:
             yield f"| {promise.text} | {promise.bound} | not measured | |"
             continue
@@ -84,13 +87,19 @@ def table(lines: Sequence[str]) -> Iterator[str]:
         yield f"| {promise.text} | {promise.bound} | {value:g} | {sum(one['cases'] for one in mine):,} |"
 
 
-def main(file: str, page: str) -> None:
-    """Write the figures of a run into a page, between its two marks."""
+def marks(table: str) -> tuple[str, str]:
+    """Give the lines between which a table stands in the page."""
+    return f"<!-- {table}: begin -->", f"<!-- {table}: end -->"
+
+
+def main(file: str, page: str, of: str = "figures") -> None:
+    """Write the figures of a run into a page, between the two marks of its table."""
+    begin, end = marks(of)
     text = Path(page).read_text("utf-8")
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    rows = "\n".join(table(Path(file).read_text("utf-8").splitlines()))
-    Path(page).write_text(f"{head}{BEGIN}\n{rows}\n{END}{tail}", "utf-8")
+    head, _, rest = text.partition(begin)
+    _, _, tail = rest.partition(end)
+    rows = "\n".join(table(Path(file).read_text("utf-8").splitlines(), whole=of == TABLES[0]))
+    Path(page).write_text(f"{head}{begin}\n{rows}\n{end}{tail}", "utf-8")
 
 
 if __name__ == "__main__":
