@@ -20,6 +20,8 @@ from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 20.0
+# How long a line is waited for while others keep coming.
+_LONGEST = 60.0
 
 
 class Lines:
@@ -88,15 +90,21 @@ class Proxy:
 
     def event(self, name: str, **fields: Any) -> dict[str, Any]:
         """Wait for a line of the log, from the first one that was not waited for."""
+        end, seen = time.monotonic() + _LONGEST, 0
         while True:
-            for index, event in enumerate(self.events):
+            for index, event in enumerate(self.events[seen:], seen):
                 if event["event"] == name and all(event.get(key) == value for key, value in fields.items()):
                     del self.events[: index + 1]
                     return event
-            self._read()
+            seen = len(self.events)
+            wanted = f"{name} {fields or ''}".rstrip()
+            assert time.monotonic() < end, (
+                f"waited in vain for {wanted} among other lines; the last are {self.raw[-5:]}"
+            )
+            self._read(wanted)
 
-    def _read(self) -> None:
-        line = self.out.next(f"a line of the log; so far {self.raw[-5:]}")
+    def _read(self, wanted: str) -> None:
+        line = self.out.next(f"{wanted} in the log; the last lines are {self.raw[-5:]}")
         self.raw.append(line)
         self.events.append(json.loads(line))
 
