@@ -249,6 +249,11 @@ class Settings(Model):
     rules: Texts = Field(default_factory=list, description="Rule files and folders.")
     secrets: str | None = Field(None, description="The folder of the secrets, one file each.")
     workers: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Processes that serve.")
+    hang: Duration = Field(
+        30.0,
+        description="How long the event loop of a worker may stand still before the worker is killed and replaced. 0s "
+        "is for ever.",
+    )
     store: Annotated[str, AfterValidator(_store)] = Field(
         default_factory=_default_store,
         description="Where rules keep what they store: memory, of one worker, the default of one; sqlite, a file that "

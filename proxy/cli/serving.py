@@ -92,6 +92,7 @@ class Serving:
             check=lambda: self._check(board),
             sockets=self.sockets,
             grace=settings.drain_delay + settings.drain + _SLACK,
+            hang=settings.hang,
             tell=self._tell,
         ).run()
 

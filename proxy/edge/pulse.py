@@ -1,4 +1,4 @@
-"""How a worker shows that it lives: it measures the stalls of its own loop and tells the board of itself."""
+"""How a worker shows that it lives: it beats, measures the stalls of its own loop and tells the board of itself."""
 
 from __future__ import annotations
 
@@ -71,6 +71,7 @@ class Pulse:
         loop = self.gateway.loop
         now = loop.time()
         self._stall = max(self._stall, now - self._due)
+        self._board.beat(self._slot, now)
         self._beats += 1
         if self._beats % _TELL == 0:
             self.tell()

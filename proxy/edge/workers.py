@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..observe.board import Board, RunState, Slot
+from .heartbeat import LOOK, Heartbeats
 
 WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2}
 LONGEST_PAUSE = 10.0
@@ -72,7 +73,8 @@ class Supervisor:
     SIGHUP runs `check` in a process of its own, which gives 0 when it put new rules on the board and 1 when it told
     what is wrong with them; the workers hear of it when it is 0. SIGTERM and SIGINT stop the run: the workers have
     `grace` seconds, a second signal ends them at once. `sockets` are closed with the first. SIGUSR2 is a stop because
-    another run has taken the place: nobody need hear of this one any more.
+    another run has taken the place: nobody need hear of this one any more. A worker whose loop does not turn for `hang`
+    seconds is killed, and so replaced; with 0 that is not looked at.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Supervisor:
         check: Callable[[], int],
         sockets: Sequence[socket.socket],
         grace: float,
+        hang: float,
         tell: Tell,
     ) -> None:
         self._roles = roles
@@ -90,6 +93,8 @@ class Supervisor:
         self._check = check
         self._sockets = sockets
         self._grace = grace
+        self._heartbeats = Heartbeats(hang) if hang else None
+        self._look_at = time.monotonic()
         self._tell = tell
         self._children: dict[int, _Child] = {}
         # When a place is to be filled, and with what.
@@ -119,6 +124,7 @@ class Supervisor:
                 self._reload()
             self._reap()
             self._enforce()
+            self._look()
         os.close(self._alive_write)
         os.close(self._alive_read)
 
@@ -128,6 +134,8 @@ class Supervisor:
             moments.append(self._check_until)
         if self._kill_at is not None:
             moments.append(self._kill_at)
+        if self._heartbeats is not None and not self._stops:
+            moments.append(self._look_at)
         return max(min(moments, default=time.monotonic() + 60.0) - time.monotonic(), 0.01)
 
     # Life
@@ -253,6 +261,17 @@ class Supervisor:
             self._kill_at = now + _AT_ONCE
         if self._checking and now >= self._check_until:
             os.kill(self._checking, signal.SIGKILL)
+
+    def _look(self) -> None:
+        """Kill what hangs; a stop has a time limit of its own."""
+        now = time.monotonic()
+        if self._heartbeats is None or self._stops or now < self._look_at:
+            return
+        self._look_at = now + LOOK
+        serving = {pid: child.slot for pid, child in self._children.items() if child.role.serves}
+        for pid in self._heartbeats.look(now, {pid: self._board.beat_of(slot) for pid, slot in serving.items()}):
+            self._tell("error", "worker-hung", worker=pid)
+            os.kill(pid, signal.SIGKILL)
 
     def _send(self, number: int, to: Callable[[Role], bool]) -> None:
         for pid, child in self._children.items():

@@ -15,6 +15,7 @@ import msgspec
 
 _TURN = struct.Struct("=Q")
 _HEAD = struct.Struct("=II")
+_BEAT = struct.Struct("=d")
 _TRIES = 100
 _State = TypeVar("_State", bound=msgspec.Struct)
 
@@ -115,10 +116,11 @@ class RuleTexts(msgspec.Struct):
 
 
 class Board:
-    """The pages of a run: one for each worker, one for the supervisor, one for the rules of the last reload."""
+    """The pages of a run: two for each worker, one for the supervisor, one for the rules of the last reload."""
 
     def __init__(self, workers: int) -> None:
         self._workers = [Page() for _ in range(workers)]
+        self._beats = [Page(_BEAT.size) for _ in range(workers)]
         self._run = Page()
         self._rules = Page(RULES)
 
@@ -130,6 +132,15 @@ class Board:
 
     def tell_worker(self, slot: int, state: WorkerState) -> bool:
         return self._workers[slot].write(_encode(state))
+
+    def beat(self, slot: int, now: float) -> None:
+        """Say that a worker's loop turned at this time."""
+        self._beats[slot].write(_BEAT.pack(now))
+
+    def beat_of(self, slot: int) -> float:
+        """Give when a worker's loop turned last, 0 when it never did."""
+        data = self._beats[slot].read()
+        return float(_BEAT.unpack(data)[0]) if data else 0.0
 
     def run(self) -> RunState:
         return _read(self._run, RunState)

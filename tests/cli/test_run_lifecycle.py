@@ -192,6 +192,29 @@ def test_a_worker_that_is_killed_under_load_costs_only_what_ran_on_it(upstream: 
         figures.add("replacement", cases=load.tally.answers, found=lost)
 
 
+def test_a_worker_that_hangs_under_load_is_replaced_and_costs_only_what_ran_on_it(
+    upstream: str, figures: Figures
+) -> None:
+    with running("--upstream", upstream, *WORKERS, *ADMIN, "--hang", "3s") as proxy, Load(proxy.port) as load:
+        proxy.event("ready")
+        load.more(50)
+        [worker, *_] = workers_of(proxy)
+        os.kill(worker, signal.SIGSTOP)
+        # What is asked meanwhile is served by the other one, but for what the stopped one has taken.
+        assert proxy.event("worker-hung")["worker"] == worker
+        assert proxy.event("worker-died")["worker"] == worker
+        assert proxy.event("ready")["pid"] != worker
+        load.more(50)
+        found = eventually(proxy, 'vestibule_workers{state="ready"}', 2)
+        assert found["vestibule_worker_deaths_total"] == 1
+        load.stop()
+        # Each client has at most one request under way.
+        assert len(load.tally.failures) <= 4
+        assert proxy.stop() == 0
+        assert proxy.rest().count('"worker-hung"') == 1
+        figures.add("replacement", cases=load.tally.answers, found=max(0, len(load.tally.failures) - 4))
+
+
 def test_a_worker_that_starts_after_a_reload_has_the_rules_of_the_reload(upstream: str, tmp_path: Path) -> None:
     rules = write(tmp_path / "rules.yaml", 1)
     with running("--upstream", upstream, "--rules", rules) as proxy:

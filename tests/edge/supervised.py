@@ -76,6 +76,7 @@ def main() -> None:
         check=check,
         sockets=[],
         grace=5.0,
+        hang=0.0,
         tell=lambda level, event, **fields: say(event, level=level, **fields),
     ).run()
 
