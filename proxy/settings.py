@@ -227,6 +227,11 @@ class AdminSettings(Model):
         description="The name of the secret that callers give as a bearer token, except for /livez and /readyz; needed "
         "when the address is not a loopback one.",
     )
+    ready: Literal["upstream", "workers"] = Field(
+        "upstream",
+        description="What /readyz asks for: `upstream`, workers that serve and an upstream that can be reached; "
+        "`workers`, only the former, so that clients get the 502 of a dead upstream from here.",
+    )
 
 
 def _bare_admin(value: Any) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from ..edge.reach import Reach
 from ..edge.workers import hear
 from ..observe.board import Board
 from ..observe.health import reasons_against
@@ -17,13 +18,20 @@ from .exposition import expose
 from .guard import dress, make_guard
 
 BOARD: web.AppKey[Board] = web.AppKey("board", Board)
+REACH: web.AppKey[Reach] = web.AppKey("reach", Reach)
+NEEDED: web.AppKey[bool] = web.AppKey("needed", bool)
 _CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
 
 
-def make_app(board: Board, *, loopback: bool, token: str | None) -> web.Application:
-    """Build the application; `loopback` says that it is reached from this machine alone."""
+def make_app(board: Board, reach: Reach, *, needed: bool, loopback: bool, token: str | None) -> web.Application:
+    """Build the application; `loopback` says that it is reached from this machine alone.
+
+    `needed` says whether a run is ready only while the upstream can be reached.
+    """
     app = web.Application(middlewares=[make_guard(loopback=loopback, token=token)], client_max_size=1 << 20)
     app[BOARD] = board
+    app[REACH] = reach
+    app[NEEDED] = needed
     app.on_response_prepare.append(dress)
     app.router.add_get("/livez", _livez)
     app.router.add_get("/readyz", _readyz)
@@ -36,13 +44,15 @@ async def _livez(_: web.Request) -> web.Response:
 
 
 async def _readyz(request: web.Request) -> web.Response:
-    board = request.app[BOARD]
-    reasons = reasons_against(board.run(), board.workers(), time.monotonic())
+    board, reached = request.app[BOARD], request.app[REACH].holds or not request.app[NEEDED]
+    reasons = reasons_against(board.run(), board.workers(), time.monotonic(), reached=reached)
     return web.json_response({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
 
 
 async def _metrics(request: web.Request) -> web.Response:
-    return web.Response(body=expose(request.app[BOARD], time.monotonic()), headers={"Content-Type": _CONTENT_TYPE})
+    app = request.app
+    metrics = expose(app[BOARD], time.monotonic(), reached=app[REACH].holds, needed=app[NEEDED])
+    return web.Response(body=metrics, headers={"Content-Type": _CONTENT_TYPE})
 
 
 class _Protocol(web.RequestHandler):
@@ -81,6 +91,9 @@ async def serve(app: web.Application, sock: socket.socket, alive: int, tell: Cal
     server = await listen(connect, sock=sock)
     hear(loop, alive, stop.set, lambda: None)
     tell("info", "admin-ready")
+    watching = loop.create_task(app[REACH].watch())
     await stop.wait()
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
     server.close()
     await runner.cleanup()

@@ -28,17 +28,19 @@ _GAUGES: dict[str, tuple[str, bool]] = {
 }
 
 
-def expose(board: Board, now: float) -> bytes:
-    """Write all metrics; `now` is of the monotonic clock."""
+def expose(board: Board, now: float, *, reached: bool, needed: bool) -> bytes:
+    """Write all metrics; `now` is of the monotonic clock, `needed` says whether requests need an upstream in reach."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Run(board, now))
+    registry.register(_Run(board, now, reached, needed))
     return generate_latest(registry)
 
 
 class _Run(Collector):
-    def __init__(self, board: Board, now: float) -> None:
+    def __init__(self, board: Board, now: float, reached: bool, needed: bool) -> None:
         self._board = board
         self._now = now
+        self._reached = reached
+        self._needed = needed
 
     def collect(self) -> Iterator[Metric]:
         run, workers = self._board.run(), self._board.workers()
@@ -48,7 +50,10 @@ class _Run(Collector):
         for name, (text, adds) in _GAUGES.items():
             values = [state.gauges.get(name, 0.0) for state in alive]
             yield GaugeMetricFamily(PREFIX + name, text, value=sum(values) if adds else max(values, default=0.0))
-        yield from _processes(run, workers, self._now)
+        ready = not reasons_against(run, workers, self._now, reached=self._reached or not self._needed)
+        yield GaugeMetricFamily(PREFIX + "ready", "Whether requests should come here.", ready)
+        yield GaugeMetricFamily(PREFIX + "upstream_up", "Whether the upstream can be reached.", self._reached)
+        yield from _processes(run, workers)
         yield from _rules(run, alive)
         yield from _services(alive)
 
@@ -83,10 +88,7 @@ def _histograms(workers: Iterable[WorkerState]) -> Iterator[Metric]:
         yield family
 
 
-def _processes(run: RunState, workers: list[WorkerState], now: float) -> Iterator[Metric]:
-    yield GaugeMetricFamily(
-        PREFIX + "ready", "Whether requests should come here.", not reasons_against(run, workers, now)
-    )
+def _processes(run: RunState, workers: list[WorkerState]) -> Iterator[Metric]:
     yield GaugeMetricFamily(PREFIX + "start_time_seconds", "When the run began.", run.started)
     family = GaugeMetricFamily(PREFIX + "workers", "Workers by state.", labels=("state",))
     family.add_metric(("configured",), len(run.slots))

@@ -19,6 +19,7 @@ from ..edge.handover import Handover, Predecessor
 from ..edge.listener import share_descriptors
 from ..edge.options import Bounds, Deadlines, Trust, Upstream
 from ..edge.pulse import Pulse
+from ..edge.reach import Reach
 from ..edge.reload import Reloader, Rules, check, watch
 from ..edge.server import Server
 from ..edge.workers import Role, Supervisor, hear
@@ -172,8 +173,19 @@ class Serving:
         admin = self.admin
         if admin is None:
             raise RuntimeError("there is no admin port")
-        app = make_app(board, loopback=is_loopback(str(self.settings.admin.listen)), token=self.token)
-        self._loop(lambda log: serve(app, admin, alive, log.event))
+        given = self.settings.admin
+
+        async def run(log: Log) -> None:
+            app = make_app(
+                board,
+                Reach(self.upstream, board, log.event),
+                needed=given.ready == "upstream",
+                loopback=is_loopback(str(given.listen)),
+                token=self.token,
+            )
+            await serve(app, admin, alive, log.event)
+
+        self._loop(run)
 
     def _work(self, board: Board, slot: int, alive: int) -> None:
         if self.admin is not None:

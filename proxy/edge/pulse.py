@@ -56,6 +56,7 @@ class Pulse:
                     "log_lines_dropped": self._lost(),
                     "loop_stall_seconds": self._stall,
                 },
+                unreached=pool.unreached,
                 services=self._metrics.services,
                 series=self._metrics.series,
             ),

@@ -395,6 +395,8 @@ class Pool:
         # In order of arrival; a caller that gave up is taken out.
         self._waiting: deque[Caller] = deque()
         self.closed = False
+        # When a connection could not be made last.
+        self.unreached = 0.0
 
     @property
     def open(self) -> int:
@@ -486,6 +488,7 @@ class Pool:
         finally:
             self._connecting -= 1
         if connection is None:
+            self.unreached = self.loop.time()
             # One failed attempt answers one request; those behind it get their own attempts.
             if self._waiting:
                 self._waiting.popleft().upstream_failed(refusal)

@@ -73,6 +73,8 @@ class WorkerState(msgspec.Struct):
     rules: int = 0
     generation: int = 0
     gauges: dict[str, float] = {}
+    # When a connection to the upstream could not be made last.
+    unreached: float = 0.0
     # Whether the last call to each service worked.
     services: dict[str, bool] = {}
     series: Series = msgspec.field(default_factory=Series)

@@ -14,8 +14,11 @@ def ready_workers(run: RunState, workers: list[WorkerState]) -> list[WorkerState
     return [state for slot, state in zip(run.slots, workers, strict=False) if slot.pid == state.pid and state.ready]
 
 
-def reasons_against(run: RunState, workers: list[WorkerState], now: float) -> list[str]:
-    """Say why the run should get no requests; an empty list means that it should. `now` is of the monotonic clock."""
+def reasons_against(run: RunState, workers: list[WorkerState], now: float, *, reached: bool = True) -> list[str]:
+    """Say why the run should get no requests; an empty list means that it should. `now` is of the monotonic clock.
+
+    `reached` says whether the upstream is, or that it does not matter.
+    """
     found = []
     if run.stopping:
         found.append("the proxy is stopping")
@@ -23,4 +26,6 @@ def reasons_against(run: RunState, workers: list[WorkerState], now: float) -> li
         found.append("no worker is ready")
     if any(slot.young >= _LOOP and (not slot.pid or now - slot.born < _SHORT_LIFE) for slot in run.slots):
         found.append("workers die as soon as they start")
+    if not reached:
+        found.append("the upstream cannot be reached")
     return found

@@ -74,6 +74,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
         running("--upstream", upstream, "--rules", rules, "--workers", "2", "--admin", "127.0.0.1:0") as proxy,
     ):
         proxy.event("ready")
+        eventually(proxy, "vestibule_ready", 1)
         yield proxy
 
 
@@ -101,7 +102,7 @@ def test_the_metrics_are_those_of_all_workers(proxy: Proxy) -> None:
     assert found['vestibule_own_seconds_bucket{le="+Inf",operation=""}'] >= 23
     assert found['vestibule_service_up{service="store"}'] == 1
     assert found['vestibule_workers{state="ready"}'] == 2
-    assert found["vestibule_ready"] == 1
+    assert found["vestibule_ready"] == found["vestibule_upstream_up"] == 1
     assert found["vestibule_pool_open"] >= 1
     assert found["vestibule_rules"] == 4
     assert [value for name, value in found.items() if name.startswith("vestibule_rules_version")] == [2]
@@ -191,7 +192,7 @@ def test_an_admin_port_that_others_can_reach_needs_a_token(words: list[str], sai
 def test_a_token_opens_the_metrics_and_probes_need_none() -> None:
     token = {"VESTIBULE_SECRET_ADMIN": "test-only-token"}
     words = ("--upstream", "http://127.0.0.1:1", "--admin", "0.0.0.0:0", "--admin-token", "admin")
-    with running(*words, env=token) as proxy:
+    with running(*words, "--admin-ready", "workers", env=token) as proxy:
         address = admin_of(proxy).replace("0.0.0.0", "127.0.0.1")
         assert ask(address, "/readyz", {"Host": "10.0.0.7:80"}).status == 200
         for wrong in ({}, {"Authorization": "Bearer test-only-tokem"}, {"Authorization": "Basic test-only-token"}):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.admin.test_admin import admin_of, ask, eventually
+from tests.admin.test_admin import admin_of, ask, eventually, metrics
 from tests.figures import Figures
 from tests.running import PATIENCE, ROOT, Proxy, run_command, running
 from tests.serving import Load, answering
@@ -363,19 +363,49 @@ def test_a_run_starts_while_everything_it_needs_is_down_and_recovers_by_itself(t
         proxy.process.send_signal(signal.SIGHUP)
         proxy.event("reloaded")
         assert proxy.call("GET", "/guess").status == 502
+        code, _, said = run_command("healthcheck", *store[2:])
+        assert (code, said.strip()) == (1, "the upstream cannot be reached")
         with answering(port):
             assert proxy.call("GET", "/guess").status == 200
             assert proxy.call("GET", "/other").status == 503
-        assert run_command("healthcheck", *store[2:])[0] == 0
+            proxy.event("upstream-reached")
+            assert run_command("healthcheck", *store[2:])[0] == 0
         assert proxy.stop() == 0
     code, _, said = run_command("healthcheck", *store[2:])
     assert (code, said.strip()) == (1, f"unix:{tmp_path}/admin does not answer as an admin port")
 
 
-def test_a_run_whose_upstream_has_no_address_starts_and_says_so_to_clients() -> None:
-    with running("--upstream", "http://no-such-host.invalid:80") as proxy:
+@pytest.mark.parametrize("upstream", ["http://no-such-host.invalid:80", "http://127.0.0.1:1"], ids=["name", "address"])
+def test_a_run_whose_upstream_is_not_there_starts_and_says_so(upstream: str) -> None:
+    with running("--upstream", upstream, *ADMIN) as proxy:
         assert proxy.call("GET", "/").status == 502
+        assert ask(admin_of(proxy), "/livez").status == 200
+        answer = ask(admin_of(proxy), "/readyz")
+        assert (answer.status, answer.json["reasons"]) == (503, ["the upstream cannot be reached"])
+        found = metrics(proxy)
+        assert (found["vestibule_ready"], found["vestibule_upstream_up"]) == (0, 0)
         assert proxy.stop() == 0
+    with running("--upstream", upstream, *ADMIN, "--admin-ready", "workers") as proxy:
+        assert ask(admin_of(proxy), "/readyz").status == 200
+
+
+def test_a_run_whose_upstream_goes_is_not_ready_until_it_is_back_and_needs_nobody_for_that() -> None:
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(answering())
+        port = int(first.rpartition(":")[2])
+        with running("--upstream", first, *WORKERS, *ADMIN, "--upstream-pool-idle", "1ms") as proxy:
+            for _ in range(2):
+                eventually(proxy, "vestibule_ready", 1)
+                assert proxy.call("GET", "/").status == 200
+                stack.close()
+                # A connection that stands may serve once more; the first that must be made anew finds out.
+                while proxy.call("GET", "/").status != 502:
+                    continue
+                eventually(proxy, "vestibule_ready", 0)
+                assert ask(admin_of(proxy), "/livez").status == 200
+                stack.enter_context(answering(port))
+            eventually(proxy, "vestibule_ready", 1)
+            assert proxy.stop() == 0
 
 
 def test_a_run_needs_no_place_to_write_and_no_privilege(upstream: str) -> None:
