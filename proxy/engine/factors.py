@@ -23,15 +23,17 @@ Call = Callable[[Exchange], Generator[Effect, Any, Any]]
 
 # How often a code of one challenge is sent anew.
 _SENDINGS = 3
+# How long a used code is known in seconds: a clock that was an hour ahead and goes back must not let it in again.
+_REMEMBERED = 7200.0
 
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """A challenge that waits for its proof: what was decided when it was made."""
+    """A challenge that waits for its proof: what was decided when it was made. `life` is in seconds, from then on."""
 
     state: str
     digits: int
-    expires: float
+    life: float
 
 
 class Factor(Protocol):
@@ -82,7 +84,7 @@ class Totp:
         if not found:
             return False
         used = f"totp\0{hashlib.sha256(kept.encode()).hexdigest()}\0{found[0]}"
-        first: bool = yield StoreAdd(used, b"1", 3.0 * totp.interval)
+        first: bool = yield StoreAdd(used, b"1", _REMEMBERED)
         return first
 
 
@@ -99,11 +101,11 @@ class Sent:
         return to or None
 
     def ask(self, exchange: Exchange, challenge: Challenge, kept: Any) -> Generator[Effect, Any, bool | None]:
-        if (yield StoreIncrement(f"sent\0{challenge.state}\0{self.name}", _left(exchange, challenge))) > _SENDINGS:
+        if (yield StoreIncrement(f"sent\0{challenge.state}\0{self.name}", challenge.life)) > _SENDINGS:
             return None
         number = int.from_bytes(exchange.entropy(16), "big") % 10**challenge.digits
         code = f"{number:0{challenge.digits}d}"
-        yield StoreSet(self._key(challenge), _digest(challenge, code), _left(exchange, challenge))
+        yield StoreSet(self._key(challenge), _digest(challenge, code), challenge.life)
         yield from _with(exchange, self.send, code=code, to=kept)
         return None
 
@@ -132,7 +134,7 @@ class Push:
 
     def ask(self, exchange: Exchange, challenge: Challenge, kept: Any) -> Generator[Effect, Any, bool | None]:
         code = _digest(challenge, self.name).hex()
-        if (yield StoreAdd(f"sent\0{challenge.state}\0{self.name}", b"1", _left(exchange, challenge))):
+        if (yield StoreAdd(f"sent\0{challenge.state}\0{self.name}", b"1", challenge.life)):
             yield from _with(exchange, self.send, code=code, to=kept)
             return None
         answer = yield from _with(exchange, self.poll, code=code, to=kept)
@@ -196,10 +198,6 @@ def _digest(challenge: Challenge, code: str) -> bytes:
 
 def _equal(one: str, other: str) -> bool:
     return hmac.compare_digest(one.encode(), other.encode())
-
-
-def _left(exchange: Exchange, challenge: Challenge) -> float:
-    return max(challenge.expires - exchange.clock(), 1.0)
 
 
 def enrolled(exchange: Exchange, factors: Sequence[Factor]) -> Generator[Effect, Any, list[tuple[Factor, Any]]]:

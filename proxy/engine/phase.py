@@ -463,8 +463,6 @@ def turn_away(exchange: Exchange, cause: str) -> Response:
 def _count_wrong(exchange: Exchange, cause: str) -> Generator[Effect, Any, Result | Pending]:
     """Count a return that did not prove itself; too many burn the state."""
     found = exchange.suspended
-    if found is not None:
-        left = max(found.expires - exchange.clock(), 1.0)
-        if (yield StoreIncrement(f"wrong\0{found.state}", left)) >= _WRONG_RETURNS:
-            yield StoreTake(key_of(found.state))
+    if found is not None and (yield StoreIncrement(f"wrong\0{found.state}", found.life)) >= _WRONG_RETURNS:
+        yield StoreTake(key_of(found.state))
     raise NotResumable(cause)

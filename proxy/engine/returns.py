@@ -98,7 +98,7 @@ def _challenge(exchange: Exchange) -> Generator[Effect, Any, Result | Pending]:
     factors = rule.after[found.step].factors
     name = name or details["offered"][0]
     factor, kept = factors.get(name), details["kept"].get(name)
-    challenge = Challenge(found.state, details["digits"], found.expires)
+    challenge = Challenge(found.state, details["digits"], found.life)
     if code is None:
         proved = None
         if factor is not None and kept is not None:
@@ -125,7 +125,7 @@ def _try(
 ) -> Generator[Effect, Any, bool | Response]:
     """Try a code. It is counted before it is compared, so that guesses at the same time cannot slip past."""
     details = found.details
-    tries = yield StoreIncrement(f"tries\0{found.state}", max(found.expires - exchange.clock(), 1.0))
+    tries = yield StoreIncrement(f"tries\0{found.state}", found.life)
     if tries > details["attempts"]:
         raise NotResumable("there were too many codes")
     most, per, block = _SUBJECT
@@ -149,7 +149,7 @@ def _try(
     yield Settle(key, reserved.ticket, not proved, most, per, block)
     if not proved and tries >= details["attempts"]:
         # The state stays: who tried the right code at the same moment takes it.
-        yield StoreSet(_closed(found), b"1", max(found.expires - exchange.clock(), 1.0))
+        yield StoreSet(_closed(found), b"1", found.life)
         raise NotResumable("the last code was wrong")
     return proved
 

@@ -73,11 +73,16 @@ class Suspend:
 
 @dataclass(slots=True)
 class Suspended:
-    """A suspended exchange that somebody came back to."""
+    """A suspended exchange that somebody came back to.
+
+    What is counted and marked about it is kept for its whole `life`, not for what the clock says is left of that: a
+    clock that goes ahead and back must not open anew what was closed.
+    """
 
     state: str
     correlation: str
     expires: float
+    life: float
     rule: str
     step: int
     then: str
@@ -148,7 +153,7 @@ def is_bound(request: Request, details: Mapping[str, Any]) -> bool:
 
 # Writing and reading
 
-_VERSION = 1
+_VERSION = 2
 
 
 def freeze(exchange: Exchange, rule: Rule, step: int, rest: tuple[Chosen, ...], suspend: Suspend) -> bytes:
@@ -159,6 +164,7 @@ def freeze(exchange: Exchange, rule: Rule, step: int, rest: tuple[Chosen, ...], 
         "version": _VERSION,
         "correlation": exchange.correlation,
         "expires": exchange.clock() + suspend.ttl,
+        "life": suspend.ttl,
         "operation": exchange.operation.name if exchange.operation is not None else None,
         "dialect": exchange.dialect,
         "rule": rule.name,
@@ -222,8 +228,8 @@ def thaw(exchange: Exchange, state: str, data: bytes) -> None:
         exchange.proved = tuple(record["proved"])
         exchange.dialect = record["dialect"]
         exchange.suspended = Suspended(
-            state, record["correlation"], record["expires"], rule.name, record["step"], record["then"], rest, original,
-            record["details"],
+            state, record["correlation"], record["expires"], record["life"], rule.name, record["step"], record["then"],
+            rest, original, record["details"],
         )  # fmt: skip
     except (msgspec.DecodeError, KeyError, TypeError, ValueError, IndexError):
         raise NotResumable("what was stored cannot be read") from None

@@ -104,7 +104,7 @@ class Challenge(Action):
                 x.response = Response(status, Headers(side="response"), b"", limits=x.request.limits)
             elif first is not None:
                 factor, what = found[0]
-                yield from factor.ask(x, Waiting(state, digits, x.clock() + ttl), what)
+                yield from factor.ask(x, Waiting(state, digits, ttl), what)
             answer = factors.tell(x, status=status, state=state, offered=offered, asked=first, seconds=ttl)
             answer.headers.set(b"Referrer-Policy", b"no-referrer")
             return Suspend(lay(answer, kept, ()), state, ttl, "challenge", details)

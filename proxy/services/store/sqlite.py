@@ -2,7 +2,7 @@
 
 Statements run on the event loop, because one takes less time than handing it to a thread would. They never wait for
 another process's lock there: who finds the file busy goes back to the loop and tries again. What takes longer, deleting
-what is over and moving the log into the file, happens in a thread. The wall clock is the time, as processes share it.
+what is over and moving the log into the file, happens in a thread.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import msgspec
 
 from ...engine.effects import Reserved
 from . import StoreError
+from .clock import Epoch, go_on, this_start
 from .window import Window
 
 T = TypeVar("T")
@@ -49,6 +50,8 @@ INSERT INTO entries VALUES (:name, 1, :ends) ON CONFLICT (name) DO UPDATE SET
   ends = CASE WHEN entries.ends > :now THEN entries.ends ELSE excluded.ends END
 RETURNING value
 """
+# The row of the file's own time is never over.
+_EPOCH, _NEVER = b"epoch", 1e300
 _PURGE = "DELETE FROM entries WHERE rowid IN (SELECT rowid FROM entries WHERE ends <= ? LIMIT 500)"
 
 # How long a statement waits for other processes before the store counts as failed; a rule often has less.
@@ -70,6 +73,7 @@ _WORDS = {
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Window).decode
+_decode_epoch = msgspec.msgpack.Decoder(Epoch).decode
 
 
 class SqliteStore:
@@ -90,6 +94,7 @@ class SqliteStore:
         except OSError as error:
             raise StoreError(f"the store {self._path} cannot be used: {error.strerror}") from None
         self._connection = self._within_patience(self._open)
+        self._epoch = self._within_patience(lambda: _read_epoch(self._connection))
 
     def _within_patience(self, work: Callable[[], T]) -> T:
         """Repeat, blocking, what other processes that open the file may be in the way of."""
@@ -100,6 +105,8 @@ class SqliteStore:
             except sqlite3.Error as error:
                 if not _is_busy(error) or time.monotonic() > end:
                     raise self._failure(error) from None
+            except msgspec.DecodeError:
+                raise StoreError(f"the store {self._path} is damaged") from None
             time.sleep(_LONGEST_PAUSE)
 
     def _open(self) -> sqlite3.Connection:
@@ -129,22 +136,22 @@ class SqliteStore:
         return connection
 
     async def get(self, key: str) -> bytes | None:
-        rows = await self._execute(_GET, (_name("v", key), time.time()))
+        rows = await self._execute(_GET, (_name("v", key), self._epoch.now()))
         return rows[0][0] if rows else None
 
     async def set(self, key: str, value: bytes, ttl: float) -> None:
-        await self._write(_SET, (_name("v", key), value, time.time() + ttl))
+        await self._write(_SET, (_name("v", key), value, self._epoch.now() + ttl))
 
     async def add(self, key: str, value: bytes, ttl: float) -> bool:
-        now = time.time()
+        now = self._epoch.now()
         return bool(await self._write(_ADD, (_name("v", key), value, now + ttl, now)))
 
     async def take(self, key: str) -> bytes | None:
         rows = await self._write(_TAKE, (_name("v", key),))
-        return rows[0][0] if rows and rows[0][1] > time.time() else None
+        return rows[0][0] if rows and rows[0][1] > self._epoch.now() else None
 
     async def increment(self, key: str, ttl: float) -> int:
-        now = time.time()
+        now = self._epoch.now()
         rows = await self._write(_COUNT, {"name": _name("c", key), "now": now, "ends": now + ttl})
         return int(rows[0][0])
 
@@ -181,7 +188,7 @@ class SqliteStore:
         def work(connection: sqlite3.Connection) -> T:
             connection.execute("BEGIN IMMEDIATE")
             try:
-                now = time.time()
+                now = self._epoch.now()
                 rows = connection.execute(_GET, (name, now)).fetchall()
                 window = _decode(rows[0][0]) if rows else Window()
                 result = change(window, now)
@@ -243,7 +250,8 @@ class SqliteStore:
             connection = self._connect()
             try:
                 connection.execute("PRAGMA busy_timeout = 1000")
-                while connection.execute(_PURGE, (time.time(),)).rowcount:
+                _read_epoch(connection)
+                while connection.execute(_PURGE, (self._epoch.now(),)).rowcount:
                     pass
                 mode = "TRUNCATE" if log.stat().st_size > _LONG_LOG else "PASSIVE"
                 connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
@@ -255,6 +263,22 @@ class SqliteStore:
     def _failure(self, error: sqlite3.Error) -> StoreError:
         words = _WORDS.get(_code(error), "is busy" if _is_busy(error) else f"failed: {type(error).__name__}")
         return StoreError(f"the store {self._path} {words}")
+
+
+def _read_epoch(connection: sqlite3.Connection) -> Epoch:
+    """Give the time of the file, and keep that it was looked at: after a restart it goes on from there."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        rows = connection.execute(_GET, (_EPOCH, 0)).fetchall()
+        epoch = go_on(_decode_epoch(rows[0][0]) if rows else None, this_start())
+        epoch.seen = epoch.now()
+        connection.execute(_SET, (_EPOCH, _encode(epoch), _NEVER))
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return epoch
 
 
 def _name(kind: str, key: str) -> bytes:

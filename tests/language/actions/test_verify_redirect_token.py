@@ -35,7 +35,7 @@ def suspended(**details: Any) -> Suspended:
     """Give what is known of the exchange that the shopper comes back to."""
     known = {"issuer": "shop.example", "subject": "u1", "issued": ["issued-here"], **details}
     original = Request("POST", "/login", None, Headers(), limits=Limits())
-    return Suspended("s1", "test-only-correlation", NOW + 900, "r", 0, "continue", (), original, known)
+    return Suspended("s1", "test-only-correlation", NOW + 900, 900.0, "r", 0, "continue", (), original, known)
 
 
 BACK = suspended()
