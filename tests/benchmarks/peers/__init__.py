@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import nginx, obvious, vestibule
+from . import envoy, middleware, mitmproxy, nginx, obvious, vestibule
 from .peer import Peer, Place
 
 __all__ = ["PEERS", "Peer", "Place"]
@@ -12,7 +12,12 @@ PEERS = {
         vestibule.PEER,
         nginx.PLAIN,
         nginx.LUA,
+        nginx.NJS,
+        envoy.PLAIN,
+        envoy.LUA,
         obvious.PEER,
         obvious.ON_UVLOOP,
+        middleware.PEER,
+        mitmproxy.PEER,
     )
 }
