@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
@@ -73,8 +73,14 @@ class _Protocol(web.RequestHandler):
         return response
 
 
-async def serve(app: web.Application, sock: socket.socket, alive: int, tell: Callable[..., None]) -> None:
-    """Serve until SIGTERM, or until the supervisor is gone."""
+async def serve(
+    app: web.Application,
+    sock: socket.socket,
+    alive: int,
+    tell: Callable[..., None],
+    begin: Callable[[asyncio.Event], Awaitable[None]],
+) -> None:
+    """Serve until SIGTERM, or until the supervisor is gone; first wait for `begin`, which is given the event of a stop."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     silent = logging.getLogger("vestibule.admin")
     silent.disabled = True
@@ -87,13 +93,15 @@ async def serve(app: web.Application, sock: socket.socket, alive: int, tell: Cal
     def connect() -> _Protocol:
         return _Protocol(connections, loop=loop, keepalive_timeout=30.0, access_log=silent, logger=silent)
 
-    listen = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
-    server = await listen(connect, sock=sock)
     hear(loop, alive, stop.set, lambda: None)
-    tell("info", "admin-ready")
     watching = loop.create_task(app[REACH].watch())
-    await stop.wait()
+    await begin(stop)
+    if not stop.is_set():
+        listen = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
+        server = await listen(connect, sock=sock)
+        tell("info", "admin-ready")
+        await stop.wait()
+        server.close()
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
-    server.close()
     await runner.cleanup()

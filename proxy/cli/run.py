@@ -158,7 +158,7 @@ class _Run:
         self.rules = make_rules(settings, self.secrets)
 
     def start(self) -> None:
-        from ..edge.handover import find_predecessor
+        from ..edge.handover import find_predecessor, name_admin
         from ..edge.sockets import ListenError, open_socket, server_tls
         from ..observe.log import open_sink
         from .serving import Serving
@@ -171,10 +171,12 @@ class _Run:
         token = self._token()
         admin: socket.socket | None = None
         try:
-            if self.settings.admin.listen is not None:
-                admin = open_socket(self.settings.admin.listen, shared=self.settings.handover is not None)
             predecessor = find_predecessor(self.settings.handover) if self.settings.handover is not None else None
-            handed = predecessor.take(self.settings.listen) if predecessor is not None else {}
+            asked = self.settings.admin.listen
+            names = [*self.settings.listen, *([name_admin(asked)] if asked is not None else [])]
+            handed = predecessor.take(names) if predecessor is not None else {}
+            if asked is not None:
+                admin = handed.get(name_admin(asked)) or open_socket(asked)
             sockets = [handed.get(address) or open_socket(address) for address in self.settings.listen]
             if self.settings.tls.cert and self.settings.tls.key:
                 tls = server_tls(self.settings.tls.cert, self.settings.tls.key)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..edge.gateway import Gateway, Perform, Record, Tell
-from ..edge.handover import Handover, Predecessor
+from ..edge.handover import Handover, Predecessor, name_admin
 from ..edge.listener import share_descriptors
 from ..edge.options import Bounds, Deadlines, Trust, Upstream
 from ..edge.pulse import Pulse
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 # How long workers may take to end after the time that a stop has.
 _SLACK = 5.0
+# How long the first look at the upstream may hold up the admin port of a run that replaces another.
+_TRIED = 1.0
 
 
 def make_rules(settings: Settings, secrets: Secrets) -> Rules:
@@ -149,11 +151,11 @@ class Serving:
         async def run(_: Log) -> None:
             loop, stop = asyncio.get_running_loop(), asyncio.Event()
             hear(loop, alive, stop.set, lambda: None)
-            while len(ready_workers(board.run(), board.workers())) < self.settings.workers:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), 0.05)
-                    return
+            if not await self._until_ready(board, stop):
+                return
             sockets = dict(zip(self.settings.listen, self.sockets, strict=True))
+            if self.admin is not None:
+                sockets[name_admin(str(self.settings.admin.listen))] = self.admin
             Handover(
                 str(self.settings.handover),
                 sockets,
@@ -166,6 +168,14 @@ class Serving:
 
         self._loop(run)
 
+    async def _until_ready(self, board: Board, stop: asyncio.Event) -> bool:
+        """Wait until all workers are ready; False when it is told to stop before."""
+        while len(ready_workers(board.run(), board.workers())) < self.settings.workers:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), 0.05)
+                return False
+        return True
+
     def _administer(self, board: Board, alive: int) -> None:
         from ..admin.app import make_app, serve
 
@@ -176,14 +186,22 @@ class Serving:
         given = self.settings.admin
 
         async def run(log: Log) -> None:
+            reach = Reach(self.upstream, board, log.event)
             app = make_app(
                 board,
-                Reach(self.upstream, board, log.event),
+                reach,
                 needed=given.ready == "upstream",
                 loopback=is_loopback(str(given.listen)),
                 token=self.token,
             )
-            await serve(app, admin, alive, log.event)
+
+            async def begin(stop: asyncio.Event) -> None:
+                # Until this run is ready, the one before answers on the same socket, and says that it is.
+                if self.predecessor is not None and await self._until_ready(board, stop):
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(reach.tried.wait(), _TRIED)
+
+            await serve(app, admin, alive, log.event, begin)
 
         self._loop(run)
 

@@ -1,7 +1,8 @@
 """The listening sockets of a run, handed to the one that replaces it.
 
-Both accept from the same queue until the old one closes its end, so no client is refused and none is reset. The socket
-over which they are handed is for the user of the run alone.
+Both accept from the same queue until the old one closes its end, so no client is refused and none is reset. So it is
+with the admin port, where a balancer asks whether the run is ready. The socket over which they are handed is for the
+user of the run alone.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ _MOST = 64
 _PATIENCE = 5.0
 _READY = b"ready"
 _CREDENTIALS = struct.Struct("3i")
+
+
+def name_admin(address: str) -> str:
+    """Give the name under which the socket of the admin port is handed over."""
+    return f"admin {address}"
 
 
 class Predecessor:

@@ -44,10 +44,14 @@ class _Try:
 
 
 class Reach:
-    """What is known of the way to the upstream; `holds` is False until a first connection stood."""
+    """What is known of the way to the upstream; `holds` is False until a first connection stood.
+
+    `tried` is set when the first try has ended.
+    """
 
     def __init__(self, upstream: Upstream, board: Board, tell: Callable[..., None]) -> None:
         self.holds = False
+        self.tried = asyncio.Event()
         self._upstream = upstream
         self._board = board
         self._tell = tell
@@ -66,6 +70,7 @@ class Reach:
                     told: asyncio.Future[bool] = loop.create_future()
                     pool.ask(_Try(told))
                     self._learn(await told)
+                    self.tried.set()
                 await asyncio.sleep(_PAUSE)
         finally:
             pool.abort()

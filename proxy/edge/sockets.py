@@ -19,8 +19,8 @@ class ListenError(Exception):
     """An address that cannot be listened on, in words for the operator."""
 
 
-def open_socket(address: str, *, shared: bool = False) -> socket.socket:
-    """Listen on `host:port` or `unix:/path`; raise ListenError. Two runs of a user may have one `shared` port."""
+def open_socket(address: str) -> socket.socket:
+    """Listen on `host:port` or `unix:/path`; raise ListenError."""
     try:
         if address.startswith("unix:"):
             return _open_unix(Path(address.removeprefix("unix:")))
@@ -29,8 +29,6 @@ def open_socket(address: str, *, shared: bool = False) -> socket.socket:
         found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         sock = socket.socket(found[0], socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if found[0] == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(found[4])

@@ -118,6 +118,7 @@ class Supervisor:
             if got is not None and got.si_signo in (signal.SIGTERM, signal.SIGINT):
                 self._stop()
             elif got is not None and got.si_signo == signal.SIGUSR2:
+                self._state.replaced = True
                 self._stop()
                 self._send(signal.SIGTERM, lambda role: role.last)
             elif got is not None and got.si_signo == signal.SIGHUP:

@@ -94,6 +94,8 @@ class RunState(msgspec.Struct):
 
     started: float = 0.0
     stopping: bool = False
+    # Whether another run has taken its place, at the same addresses.
+    replaced: bool = False
     slots: list[Slot] = []
     reloads: int = 0
     failed_reloads: int = 0

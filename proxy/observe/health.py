@@ -19,6 +19,9 @@ def reasons_against(run: RunState, workers: list[WorkerState], now: float, *, re
 
     `reached` says whether the upstream is, or that it does not matter.
     """
+    if run.replaced:
+        # Who asks now is answered for the run that takes its place.
+        return []
     found = []
     if run.stopping:
         found.append("the proxy is stopping")
