@@ -80,7 +80,7 @@ async def serve(
     tell: Callable[..., None],
     begin: Callable[[asyncio.Event], Awaitable[None]],
 ) -> None:
-    """Serve until SIGTERM, or until the supervisor is gone; first wait for `begin`, which is given the event of a stop."""
+    """Wait for `begin`, which is given the event of a stop, then serve until SIGTERM or the end of the supervisor."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     silent = logging.getLogger("vestibule.admin")
     silent.disabled = True
