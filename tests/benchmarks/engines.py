@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from .jobs import ORDERS, ask, credentials
 from .load import HOST, WrongAnswer, fetch
 from .peers import Peer, Place
 from .peers.peer import ROOT
-from .processes import Running, memory, on_core
+from .processes import Running, memory, on_cores
 
 PATIENCE = 30.0
 _GREETING = ask("POST", ORDERS, credentials("jane"))
@@ -42,9 +43,9 @@ class Engine:
 
 
 @contextmanager
-def serving_upstream(core: int) -> Iterator[int]:
-    """Start the upstream on a core; gives its port."""
-    with on_core(core):
+def serving_upstream(cores: AbstractSet[int]) -> Iterator[int]:
+    """Start the upstream on some cores; gives its port."""
+    with on_cores(cores):
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.benchmarks.upstream"],
             stdin=subprocess.PIPE,
@@ -69,12 +70,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(peer: Peer, upstream: int, core: int, folder: Path, words: Sequence[str] | None = None) -> Iterator[Engine]:
-    """Start a peer on a core and wait until it answers; `words` are given where its usual command does not do."""
+def serving(peer: Peer, upstream: int, cores: AbstractSet[int], folder: Path) -> Iterator[Engine]:
+    """Start a peer on some cores and wait until it answers."""
     place = Place(folder, free_port(), upstream)
-    command = peer.command(place) if words is None else [word.replace("@PORT@", str(place.port)) for word in words]
+    command = peer.command(place)
     begun = time.perf_counter()
-    running = Running(command, folder, core, peer.environ)
+    running = Running(command, folder, cores)
     try:
         _wait(running, peer, place.port)
         ready = time.perf_counter() - begun
@@ -84,15 +85,15 @@ def serving(peer: Peer, upstream: int, core: int, folder: Path, words: Sequence[
 
 
 @contextmanager
-def serving_all(peers: Sequence[Peer], upstream: int, core: int) -> Iterator[list[Engine]]:
-    """Start peers, each in a folder of its own."""
+def serving_all(peers: Sequence[Peer], upstream: int, cores: AbstractSet[int]) -> Iterator[list[Engine]]:
+    """Start peers on the same cores, each in a folder of its own."""
     with ExitStack() as stack:
         top = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         engines = []
         for peer in peers:
             folder = top / peer.name
             folder.mkdir()
-            engines.append(stack.enter_context(serving(peer, upstream, core, folder)))
+            engines.append(stack.enter_context(serving(peer, upstream, cores, folder)))
         yield engines
 
 

@@ -85,7 +85,7 @@ def connect(port: int) -> socket.socket:
 def fetch(port: int, request: bytes, repeated: bytes = b"", times: int = 0) -> Answer:
     """Ask once on a connection of its own and give the whole answer."""
     with connect(port) as sock:
-        found = _converse(sock, request, repeated, times)
+        found = converse(sock, request, repeated, times)
     body = body_of(found)
     if body is None:
         raise WrongAnswer(f"no whole answer: {found[:200]!r}")
@@ -94,7 +94,8 @@ def fetch(port: int, request: bytes, repeated: bytes = b"", times: int = 0) -> A
     return Answer(body[0], headers, body[1])
 
 
-def _converse(sock: socket.socket, request: bytes, repeated: bytes, times: int) -> bytes:
+def converse(sock: socket.socket, request: bytes, repeated: bytes = b"", times: int = 0) -> bytes:
+    """Ask on a connection, and give what comes until an answer is whole or the connection ends."""
     found = b""
     try:
         sock.sendall(request)
@@ -151,7 +152,7 @@ def _sequential(port: int, job: Job, length: int, seconds: float) -> Load:
     with connect(port) as sock:
         begun = before = time.perf_counter()
         while before - begun < seconds:
-            found = body_of(_converse(sock, job.request, job.repeated, job.times))
+            found = body_of(converse(sock, job.request, job.repeated, job.times))
             if found is None or found[0] != job.status or len(found[1]) != length:
                 raise WrongAnswer(f"{job.name}: {found!r:.200}")
             now = time.perf_counter()

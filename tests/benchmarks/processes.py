@@ -7,24 +7,29 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 
 PATIENCE = 30.0
 
 
-def cores() -> tuple[int, int]:
-    """Give the core for the engine and the one for load and upstream; on a machine of one they share it."""
+def cores(engines: int = 1) -> tuple[set[int], set[int]]:
+    """Give the cores for an engine of so many workers and those for load and upstream.
+
+    On a machine that has too few, workers share the last one, and on one of a single core everybody.
+    """
     usable = sorted(os.sched_getaffinity(0))
-    return usable[-1], usable[0]
+    own = set(usable[-engines:]) if len(usable) > engines else {usable[-1]}
+    return own, set(usable) - own or own
 
 
 @contextmanager
-def on_core(core: int) -> Iterator[None]:
-    """Keep this process, and what it starts meanwhile, on a core."""
+def on_cores(cores: AbstractSet[int]) -> Iterator[None]:
+    """Keep this process, and what it starts meanwhile, on some cores."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, cores)
     try:
         yield
     finally:
@@ -64,19 +69,18 @@ def memory(pid: int) -> dict[str, int]:
 
 
 class Running:
-    """A program that was started on a core, its output in a file."""
+    """A program that was started on some cores, its output in a file."""
 
-    def __init__(self, words: Sequence[str], folder: Path, core: int, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, words: Sequence[str], folder: Path, cores: AbstractSet[int]) -> None:
         self.words = words
         self._log = folder / "output.log"
-        with self._log.open("wb") as log, on_core(core):
+        with self._log.open("wb") as log, on_cores(cores):
             self.process = subprocess.Popen(
                 words,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
-                env={**os.environ, **(environ or {})},
             )
 
     @property

@@ -51,11 +51,22 @@ def ratios(turns: Sequence[Mapping[str, Any]], what: str, peer: str, job: str, b
     ]
 
 
+def medians(turns: Sequence[Mapping[str, Any]], key: tuple[str, str], base: tuple[str, str]) -> dict[str, float]:
+    """Give the medians over rounds of a peer at a job, and that of its ratios in CPU to another peer or job."""
+    mine = {turn["round"]: turn for turn in turns if (turn["peer"], turn["job"]) == key}
+    theirs = {turn["round"]: turn for turn in turns if (turn["peer"], turn["job"]) == base}
+    found = {name: median(turn[name] for turn in mine.values()) for name in ("cpu", "rate", "p50", "p99")}
+    found["memory"] = max(turn["memory"] for turn in mine.values())
+    found["ratio"] = median(turn["cpu"] / theirs[number]["cpu"] for number, turn in mine.items() if number in theirs)
+    return found
+
+
 def _of(turns: Sequence[Mapping[str, Any]], what: str, peer: str, job: str) -> list[float]:
     return [turn[what] for turn in turns if turn["peer"] == peer and turn["job"] == job and turn.get(what) is not None]
 
 
-def _time(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """Write a time so that it can be read."""
     micro = seconds * 1e6
     return f"{micro:,.0f} µs" if micro < 10_000 else f"{micro / 1000:,.1f} ms"
 
@@ -64,34 +75,39 @@ def _ratio(found: Sequence[float]) -> str:
     return f"{median(found):.2f}" if found else ""
 
 
+def where(report: Mapping[str, Any]) -> str:
+    """Say when and on what a report was made."""
+    on = report["machine"]
+    return (
+        f"{report['date']}, {on['cpu']}, {on['cores']} cores, {on['system']}, Python {on['python']}; "
+        f"{report['rounds']} rounds of {report['seconds']:g} s."
+    )
+
+
 def tables(report: Mapping[str, Any]) -> Iterator[str]:
     """Write the report in Markdown, line by line."""
     turns, titles = report["turns"], report["titles"]
     jobs = list(report["jobs"])
     base = reference(turns)
     there = [name for name in titles if any(turn["peer"] == name for turn in turns)]
-    on = report["machine"]
-    yield (
-        f"{report['date']}, {on['cpu']}, {on['cores']} cores, {on['system']}, Python {on['python']}; "
-        f"{report['rounds']} rounds of {report['seconds']:g} s."
-    )
+    yield where(report)
     yield ""
     yield f"CPU of an answer, all processes of the engine, and in brackets its ratio to {titles[base]}:"
     yield ""
-    yield from _grid(["", *jobs, "memory"], [
+    yield from grid(["", *jobs, "memory"], [
         [titles[name], *(_cost(turns, name, job, base) for job in jobs), _memory(turns, name)] for name in there
     ])  # fmt: skip
     yield ""
     yield "Answers a second at full load, one core (≥: load and upstream were the limit):"
     yield ""
-    yield from _grid(["", *jobs], [[titles[name], *(_rate(turns, name, job) for job in jobs)] for name in there])
+    yield from grid(["", *jobs], [[titles[name], *(_rate(turns, name, job) for job in jobs)] for name in there])
     yield ""
     yield "Time to an answer, p50 / p99, at full load and at the same fixed load for all:"
     yield ""
     even = [job for job in jobs if _of(turns, "paced_rate", base, job)]
     heads = [f"{job}, full" for job in even]
     heads += [f"{job}, {_of(turns, 'paced_rate', base, job)[0]:,.0f}/s" for job in even]
-    yield from _grid(["", *heads], [
+    yield from grid(["", *heads], [
         [titles[name], *(_latency(turns, name, job, "") for job in even),
          *(_latency(turns, name, job, "paced_") for job in even)]
         for name in there
@@ -105,7 +121,8 @@ def tables(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"- {titles[one['peer']]} was not given `{one['job']}`: {one['reason']}"
 
 
-def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Write a table in Markdown that is one in plain text too."""
     widths = [max(len(row[at]) for row in (heads, *rows)) for at in range(len(heads))]
     for row in (heads, ["-" * width for width in widths], *rows):
         yield "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
@@ -116,7 +133,7 @@ def _cost(turns: Sequence[Mapping[str, Any]], peer: str, job: str, base: str) ->
     if not found:
         return ""
     ratio = _ratio(ratios(turns, "cpu", peer, job, base))
-    return f"{_time(median(found))} ({ratio})" if ratio else _time(median(found))
+    return f"{span(median(found))} ({ratio})" if ratio else span(median(found))
 
 
 def _memory(turns: Sequence[Mapping[str, Any]], peer: str) -> str:

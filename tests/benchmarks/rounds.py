@@ -9,7 +9,7 @@ from .engines import Engine, serving_all, serving_upstream
 from .jobs import Job
 from .load import WrongAnswer, check, full, paced
 from .peers import Peer
-from .processes import cores, cpu, memory, on_core
+from .processes import cores, cpu, memory, on_cores
 
 # Whose full speed decides about the fixed load: half of the slowest of them. Who is slower is told as overloaded.
 PACING = ("vestibule", "nginx", "nginx-lua", "nginx-njs", "envoy", "envoy-lua")
@@ -53,11 +53,16 @@ class Outcome:
 
 
 def play(
-    peers: Sequence[Peer], jobs: Sequence[Job], rounds: int, seconds: float, tell: Callable[[str], None]
+    peers: Sequence[Peer],
+    jobs: Sequence[Job],
+    rounds: int,
+    seconds: float,
+    tell: Callable[[str], None],
+    workers: int = 1,
 ) -> Outcome:
     """Start the peers, check each at each job, and measure; the first round warms up and is not counted."""
-    core, other = cores()
-    with on_core(other), serving_upstream(other) as upstream, serving_all(peers, upstream, core) as engines:
+    own, other = cores(workers)
+    with on_cores(other), serving_upstream(other) as upstream, serving_all(peers, upstream, own) as engines:
         outcome = Outcome(
             [], {}, {one.peer.name: one.ready for one in engines}, {one.peer.name: one.held for one in engines}
         )

@@ -17,7 +17,7 @@ from .engines import serving_upstream
 from .jobs import JOBS
 from .load import WrongAnswer, check, full
 from .peers import PEERS, Place
-from .processes import cpu, on_core
+from .processes import cpu, on_cores
 from .report import ratios, tables
 from .rounds import play
 
@@ -28,7 +28,7 @@ TINY = ("--rounds", "1", "--seconds", "0.05")
 @pytest.fixture
 def bare() -> Iterator[int]:
     """The upstream alone: what a peer that changes nothing would answer."""
-    with serving_upstream(0) as port:
+    with serving_upstream({0}) as port:
         yield port
 
 
@@ -104,8 +104,8 @@ def test_a_peer_that_is_not_installed_is_named_with_the_line_that_installs_it(
     assert "apt-get install nginx-light" in capsys.readouterr().err
 
 
-def test_the_core_that_was_left_is_taken_again() -> None:
+def test_the_cores_that_were_left_are_taken_again() -> None:
     before = os.sched_getaffinity(0)
-    with on_core(min(before)):
+    with on_cores({min(before)}):
         assert os.sched_getaffinity(0) == {min(before)}
     assert os.sched_getaffinity(0) == before

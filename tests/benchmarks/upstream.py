@@ -13,7 +13,7 @@ import socket
 import sys
 import zlib
 
-from .jobs import BIG, CATALOG, FILES, ORDERS, TICKET, TICKETS, tight
+from .jobs import BIG, CATALOG, FILES, ORDERS, SIZED, TICKET, TICKETS, sized, tight
 
 CHUNK = 1 << 18
 
@@ -35,6 +35,14 @@ _ANSWERS = {
 _UNMARKED = whole("400 Bad Request", b'{"message":"x-vol-site is missing"}')
 _UNKNOWN = whole("404 Not Found", b'{"message":"there is nothing here"}')
 _UNSIZED = whole("411 Length Required", b'{"message":"the body has no length"}')
+
+
+def _sized(path: bytes) -> bytes:
+    """Give the answer of the size that a path names, made when it is first asked for."""
+    size = path.removeprefix(SIZED.encode())
+    if size == path or not size.isdigit():
+        return _UNKNOWN
+    return _ANSWERS.setdefault(path, whole("200 OK", tight(sized(int(size))), "sized"))
 
 
 class Client:
@@ -86,7 +94,7 @@ class Client:
             return whole("200 OK", b'{"received":%d%b}' % (self.size, crc))
         if (head and self.path == TICKETS.encode() and b"x-vol-site: 21074" not in head) or self.path == b"unmarked":
             return _UNMARKED
-        return _ANSWERS.get(self.path, _UNKNOWN)
+        return _ANSWERS.get(self.path) or _sized(self.path)
 
 
 def serve(listener: socket.socket) -> None:

@@ -42,7 +42,6 @@ class Peer:
     command: Callable[[Place], Sequence[str]]
     # Jobs that it is not given, and why.
     cannot: Mapping[str, str] = field(default_factory=dict)
-    environ: Mapping[str, str] = field(default_factory=dict)
 
 
 def said(*words: str) -> str | None:
