@@ -11,7 +11,7 @@ from .errors import EvaluationError
 if TYPE_CHECKING:
     from .message import Headers, Line, Request, Response
     from .obligations import Obligations
-    from .ruleset import Chosen, Operation, Rule, Ruleset
+    from .ruleset import Choice, Operation, Rule, Ruleset
     from .suspension import Suspended
 
 
@@ -96,7 +96,7 @@ class Exchange:
         self.clock = clock
         self.entropy = entropy
         self.response: Response | None = None
-        self.chosen: tuple[Chosen, ...] = ()
+        self.chosen: Choice = ruleset.none
         self.operation: Operation | None = None
         self.dialect: str = ruleset.dialect
         # The id that ties the client's answer, the upstream's log and ours together.

@@ -15,7 +15,7 @@ from .errors import EffectFailed, EvaluationError, Unreadable, Unusable
 from .exchange import Exchange, Note, Verdict
 from .faults import classify, error_answer
 from .message import Response
-from .ruleset import Chosen, Flow, Outcome, Rule, Step
+from .ruleset import Choice, Chosen, Flow, Outcome, Rule, Step
 from .suspension import NotResumable, Suspend, freeze, key_of
 
 Result = Response | None
@@ -304,7 +304,7 @@ class Phase:
             return Errand(self.real, _count_wrong(self.real, cause)).go()
         if rule.skip_errors and status >= 500 and self._saved is not None:
             self._restore(self._saved)
-            self.real.chosen = tuple(chosen for chosen in self.real.chosen if chosen.rule is not rule)
+            self.real.chosen = Choice(tuple([one for one in self.real.chosen.rules if one.rule is not rule]))
             self.real.notes.append(Note("skipped", rule.name, "warning", f"{name}: {cause}"))
             return Errand(self.real, self._skip(rule)).go()
         action = step.action if step else None
@@ -377,11 +377,6 @@ def _fork(exchange: Exchange) -> Exchange:
 # How an exchange goes on
 
 
-def fits(rule: Rule, origin: str, status: int) -> bool:
-    """Say whether a rule has `after` steps for an answer of this origin and status."""
-    return bool(rule.after) and origin in rule.origins and (rule.statuses is None or rule.statuses(status))
-
-
 def arrive(exchange: Exchange, response: Response, *, last: bool) -> Result | Pending:
     """Let an answer come into being: what is owed is met, then the `after` rules that are for it run."""
     exchange.response = response
@@ -392,7 +387,7 @@ def arrive(exchange: Exchange, response: Response, *, last: bool) -> Result | Pe
         return Errand(exchange, _meet(exchange, response, last=last)).go()
     for edit in exchange.deferred:
         edit.lay(response.headers)
-    rules = tuple(chosen for chosen in exchange.chosen if fits(chosen.rule, response.origin, status))
+    rules, _ = exchange.chosen.for_answer(response.origin, status)
     return Phase(exchange, rules, last=last).go()
 
 

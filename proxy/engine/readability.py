@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from .codings import CODINGS
 from .exchange import Exchange
-from .ruleset import Rule
 
 _PARTS = frozenset({b"range", b"if-range"})
 _ACCEPTED = frozenset({*(name.encode() for name in CODINGS), b"identity"})
@@ -17,7 +16,7 @@ def ask_for_all(exchange: Exchange) -> None:
     """Make the request one whose answer the chosen rules can read; call it when it is about to be forwarded."""
     owed = exchange.obligations
     shares = owed is not None and owed.sharing is not None
-    if not shares and not any(_is_choosy(chosen.rule) for chosen in exchange.chosen):
+    if not shares and not exchange.chosen.reads_answer:
         return
     headers = exchange.request.headers
     headers.discard(_PARTS.__contains__)
@@ -28,8 +27,3 @@ def ask_for_all(exchange: Exchange) -> None:
     kept = [part for part in given if part.partition(b";")[0].strip().lower() in _ACCEPTED]
     if len(kept) < len(given):
         headers.set(b"Accept-Encoding", b", ".join(kept) or b"identity")
-
-
-def _is_choosy(rule: Rule) -> bool:
-    """Say whether a rule reads the body of an answer, or runs only on some statuses."""
-    return bool(rule.after) and (rule.needs_response or rule.statuses is not None)

@@ -75,7 +75,7 @@ def _continue(exchange: Exchange) -> Generator[Effect, Any, Result | Pending]:
     if not is_bound(request, found.details):
         raise NotResumable("it comes from another browser")
     exchange.enter("continue")
-    return Phase(exchange, exchange.chosen[:1], last=False).go()
+    return Phase(exchange, exchange.chosen.rules[:1], last=False).go()
 
 
 # A challenge: {challenge_token, factor, code}
@@ -90,7 +90,7 @@ def _challenge(exchange: Exchange) -> Generator[Effect, Any, Result | Pending]:
     found = yield from _find(exchange, token, "challenge")
     if (yield StoreGet(_closed(found))) is not None:
         raise NotResumable("its codes are used up")
-    rule = exchange.chosen[0].rule
+    rule = exchange.chosen.rules[0].rule
     # What the settings of a factor read is the exchange as it was challenged.
     exchange.request, exchange.rule = found.request, rule
     exchange.enter("after")
@@ -117,7 +117,7 @@ def _challenge(exchange: Exchange) -> Generator[Effect, Any, Result | Pending]:
     exchange.correlation, exchange.continues = found.correlation, exchange.correlation
     exchange.proved = (*exchange.proved, name)
     exchange.suspended = None
-    return Phase(exchange, exchange.chosen, last=False, step=found.step + 1).go()
+    return Phase(exchange, exchange.chosen.rules, last=False, step=found.step + 1).go()
 
 
 def _try(

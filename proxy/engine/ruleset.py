@@ -116,13 +116,71 @@ class Chosen:
     params: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """What method and path alone decide."""
+def fits(rule: Rule, origin: str, status: int) -> bool:
+    """Say whether a rule has `after` steps for an answer of this origin and status."""
+    return bool(rule.after) and origin in rule.origins and (rule.statuses is None or rule.statuses(status))
 
-    operation: Operation | None
-    chosen: tuple[Chosen, ...]
-    open: bool  # some rule still has a predicate
+
+class Choice:
+    """The rules that an exchange has, and what is known of them together; never changed once built.
+
+    `reads_request` says that one needs the request's body, `is_sampled` that one runs on a share of the exchanges,
+    `reads_answer` that one is for some answers of the upstream only, or reads its body.
+    """
+
+    __slots__ = ("_answers", "before", "is_sampled", "reads_answer", "reads_request", "rules")
+
+    def __init__(self, rules: tuple[Chosen, ...]) -> None:
+        self.rules = rules
+        self.before = tuple([chosen for chosen in rules if chosen.rule.before])
+        later = [chosen.rule for chosen in rules if chosen.rule.after]
+        self.is_sampled = any(chosen.rule.fraction < 1 for chosen in rules)
+        self.reads_request = any(chosen.rule.needs_request for chosen in rules)
+        self.reads_answer = any(rule.needs_response or rule.statuses is not None for rule in later)
+        self._answers: dict[tuple[str, int], tuple[tuple[Chosen, ...], bool]] = {}
+
+    def for_answer(self, origin: str, status: int) -> tuple[tuple[Chosen, ...], bool]:
+        """Give the rules whose `after` steps are for such an answer, and whether one of them reads its body."""
+        found = self._answers.get((origin, status))
+        if found is None:
+            rules = tuple([chosen for chosen in self.rules if fits(chosen.rule, origin, status)])
+            found = rules, any(chosen.rule.needs_response for chosen in rules)
+            # There are some hundred statuses and three origins.
+            self._answers[(origin, status)] = found
+        return found
+
+
+NO_RULES = Choice(())
+
+
+class Route:
+    """What method and path alone decide; with `is_open` some rule still has a predicate to be asked."""
+
+    __slots__ = ("_choices", "_rules", "is_open", "operation")
+
+    remembered = 256
+
+    def __init__(self, operation: Operation | None, rules: tuple[Chosen, ...]) -> None:
+        self.operation = operation
+        self._rules = rules
+        self.is_open = any(chosen.rule.predicate is not None for chosen in rules)
+        self._choices: dict[tuple[bool, ...], Choice] = {}
+
+    def choose(self, request: Request) -> Choice:
+        """Choose the rules of a request; raises Unreadable."""
+        if not self.is_open:
+            held: tuple[bool, ...] = ()
+        else:
+            held = tuple([
+                chosen.rule.predicate is None or chosen.rule.predicate(request) for chosen in self._rules
+            ])  # fmt: skip
+        choice = self._choices.get(held)
+        if choice is None:
+            if len(self._choices) >= self.remembered:
+                self._choices.clear()
+            rules = [chosen for chosen, holds in zip(self._rules, held, strict=True) if holds] if held else self._rules
+            choice = self._choices[held] = Choice(tuple(rules))
+        return choice
 
 
 @dataclass(slots=True)
@@ -194,6 +252,7 @@ class Ruleset:
     """
 
     remembered = 4096
+    none = NO_RULES
 
     def __init__(
         self,
@@ -245,8 +304,7 @@ class Ruleset:
             if rule.operations is not None and (operation is None or operation.name not in rule.operations):
                 continue
             chosen.setdefault(rule.position, Chosen(rule, {**inherited, **params} if inherited else params))
-        ordered = tuple(chosen[position] for position in sorted(chosen))
-        return Route(operation, ordered, any(c.rule.predicate is not None for c in ordered))
+        return Route(operation, tuple([chosen[position] for position in sorted(chosen)]))
 
     def choose(self, exchange: Exchange) -> None:
         """Choose the rules of an exchange, on the request as it was received; raises Unreadable."""
@@ -257,10 +315,7 @@ class Ruleset:
             exchange.dialect = operation.dialect
         for check in self.checks:
             check(request)
-        if route.open:
-            exchange.chosen = tuple(c for c in route.chosen if c.rule.predicate is None or c.rule.predicate(request))
-        else:
-            exchange.chosen = route.chosen
+        exchange.chosen = route.choose(request)
 
 
 def _closer(one: Operation, other: Operation) -> bool:

@@ -8,7 +8,6 @@ return what the first call would have.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
 from collections.abc import Callable
@@ -18,8 +17,8 @@ from .errors import Unreadable
 from .exchange import Exchange, Note, Verdict
 from .faults import classify, error_answer, fault
 from .message import Request, Response
-from .phase import Pending, Phase, Result, arrive, fits
-from .ruleset import Chosen, Ruleset
+from .phase import Pending, Phase, Result, arrive
+from .ruleset import Choice, Chosen, Ruleset
 
 __all__ = ["Pending", "Result", "after", "before", "begin", "fault", "needs_request", "needs_response", "refuse"]
 
@@ -35,10 +34,12 @@ def begin(
 ) -> Exchange:
     """Begin an exchange; what `choose` finds unreadable is raised by it, not here."""
     exchange = Exchange(ruleset, request, clock=clock, entropy=entropy)
-    with contextlib.suppress(Unreadable):
+    try:
         operation = ruleset.route(request.method, request.path).operation
         if operation is not None:
             exchange.dialect = operation.dialect
+    except Unreadable:
+        pass
     sent = request.headers.values(dialects.correlation_header(exchange.dialect))
     text = sent[0].decode("latin-1") if len(sent) == 1 else ""
     exchange.correlation = text if _well_formed(text) else entropy(16).hex()
@@ -47,27 +48,23 @@ def begin(
 
 def needs_request(exchange: Exchange) -> bool:
     """Say whether a rule reads the request's body, so that it must be collected before `before`."""
-    return any(chosen.rule.needs_request for chosen in exchange.chosen)
+    return exchange.chosen.reads_request
 
 
 def needs_response(exchange: Exchange, status: int) -> bool:
     """Say whether a rule reads the body of an upstream answer with this status, so that it must be collected."""
     owed = exchange.obligations
-    return (owed is not None and owed.needs_response) or any(
-        rule.needs_response and fits(rule, "upstream", status) for rule in (chosen.rule for chosen in exchange.chosen)
-    )
+    return (owed is not None and owed.needs_response) or exchange.chosen.for_answer("upstream", status)[1]
 
 
 def before(exchange: Exchange) -> Result | Pending:
     """Run the `before` rules; None means that the request is to be forwarded."""
     exchange.enter("before")
-    rules = exchange.chosen
-    if any(chosen.rule.fraction < 1 for chosen in rules):
+    if exchange.chosen.is_sampled:
         faulty = _draw(exchange)
         if faulty is not None:
             return faulty
-        rules = exchange.chosen
-    return Phase(exchange, rules, last=False).go()
+    return Phase(exchange, exchange.chosen.before, last=False).go()
 
 
 def after(exchange: Exchange, response: Response) -> Result | Pending:
@@ -83,7 +80,7 @@ def refuse(exchange: Exchange, status: int, cause: str, *, code: str | None = No
 def _draw(exchange: Exchange) -> Result | Pending:
     """Keep each rule with a `fraction` in that share of the exchanges, one `sticky` value always on the same side."""
     kept: list[Chosen] = []
-    for chosen in exchange.chosen:
+    for chosen in exchange.chosen.rules:
         rule = chosen.rule
         if rule.fraction < 1:
             exchange.rule, exchange.params = rule, chosen.params
@@ -100,5 +97,5 @@ def _draw(exchange: Exchange) -> Result | Pending:
             if int.from_bytes(digest[:7], "big") / (1 << 56) >= rule.fraction:
                 continue
         kept.append(chosen)
-    exchange.chosen = tuple(kept)
+    exchange.chosen = Choice(tuple(kept))
     return None

@@ -203,7 +203,7 @@ def thaw(exchange: Exchange, state: str, data: bytes) -> None:
         if record["expires"] <= exchange.clock():
             raise NotResumable("it has expired")
         rule = _rule(ruleset, record["rule"], record["revision"])
-        from .ruleset import Chosen
+        from .ruleset import Choice, Chosen
 
         rest = tuple(Chosen(_rule(ruleset, name, revision), params) for name, revision, params in record["rest"])
         method, path, query, lines, content, scheme, host, ip, ips, version = record["request"]
@@ -217,7 +217,7 @@ def thaw(exchange: Exchange, state: str, data: bytes) -> None:
         operations = {operation.name: operation for operation in ruleset.operations}
         exchange.operation = operations.get(record["operation"])
         exchange.deferred = [_deferred(ruleset, *one) for one in record["deferred"]]
-        exchange.chosen = (Chosen(rule, record["params"]), *rest)
+        exchange.chosen = Choice((Chosen(rule, record["params"]), *rest))
         exchange.params = record["params"]
         exchange.response = response
         exchange.status = record["status"]

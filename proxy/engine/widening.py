@@ -24,7 +24,7 @@ def widen(exchange: Exchange) -> None:
     operation, request = exchange.operation, exchange.request
     if operation is None or operation.projection is None or not request.query:
         return
-    rules = [chosen.rule for chosen in exchange.chosen if chosen.rule.after and chosen.rule.needs_response]
+    rules = [chosen.rule for chosen in exchange.chosen.rules if chosen.rule.after and chosen.rule.needs_response]
     pairs = request.parameters
     name = operation.projection
     if not rules or not pairs.has(name) or not pairs.get(name):

@@ -1,6 +1,7 @@
-"""The log: structlog's JSON lines, one for each exchange, written by a thread so that no sink can hold up the loop.
+"""The log: JSON lines, one for each exchange, written by a thread so that no sink can hold up the loop.
 
-What may be in a line is decided in redact.py and by the rules; here it is only written down.
+structlog writes all but the line of an exchange, which comes too often for a chain of processors. What may be in a line
+is decided in redact.py and by the rules; here it is only written down.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import structlog
 from . import redact
 
 if TYPE_CHECKING:
-    from ..engine.exchange import Exchange
+    from ..engine.exchange import Exchange, Verdict
     from .facts import Facts
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "off": 100}
@@ -84,20 +85,62 @@ class Sink:
                 self.lost += size
 
 
-def _stamp(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    now = time.time()
-    whole = int(now)
-    event["time"] = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{int((now - whole) * 1000):03d}Z"
-    return event
+class _Clock:
+    """Writes the time of day; what changes once a second is kept."""
+
+    __slots__ = ("_text", "_whole")
+
+    def __init__(self) -> None:
+        self._whole = -1
+        self._text = ""
+
+    def __call__(self) -> str:
+        now = time.time()
+        whole = int(now)
+        if whole != self._whole:
+            self._whole = whole
+            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+        return f"{self._text}.{int((now - whole) * 1000):03d}Z"
 
 
-def _level(_: Any, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    event["level"] = name
-    return event
+_time = _Clock()
 
 
-def _line(_: Any, __: str, event: MutableMapping[str, Any]) -> bytes:
-    return _encode(event) + b"\n"
+def _line(_: Any, level: str, event: MutableMapping[str, Any]) -> bytes:
+    return _encode({"time": _time(), "level": level, "event": event.pop("event"), **event}) + b"\n"
+
+
+class _Line(msgspec.Struct):
+    """The line of an exchange, in the order of its fields; what is unset is left out."""
+
+    time: str
+    level: str
+    event: str
+    pid: int
+    id: str
+    client: str
+    method: str | None
+    path: str
+    query: str | msgspec.UnsetType
+    operation: str | None
+    status: int | None
+    by: str | None
+    rules: list[str]
+    upstream_ms: float | None
+    own_ms: float
+    received: int = msgspec.field(name="in")
+    sent: int = msgspec.field(name="out")
+    # `id` is that of the exchange that was suspended; the return has one of its own.
+    returned: str | msgspec.UnsetType = msgspec.field(name="return", default=msgspec.UNSET)
+    denied_by: str | msgspec.UnsetType = msgspec.UNSET
+    answered_by: str | msgspec.UnsetType = msgspec.UNSET
+    failed_rule: str | msgspec.UnsetType = msgspec.UNSET
+    step: str | msgspec.UnsetType | None = msgspec.UNSET
+    code: str | msgspec.UnsetType = msgspec.UNSET
+    reason: str | msgspec.UnsetType = msgspec.UNSET
+    detail: str | msgspec.UnsetType = msgspec.UNSET
+    cause: str | msgspec.UnsetType = msgspec.UNSET
+    hung_up: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Log:
@@ -106,9 +149,9 @@ class Log:
     def __init__(self, sink: Any, level: str = "info") -> None:
         self.sink = sink
         self._least = LEVELS[level]
-        processors: list[Any] = [_level, _stamp, _line]
+        self._pid = os.getpid()
         bound: Any = structlog.make_filtering_bound_logger(min(self._least, 50))
-        self._logger: Any = bound(sink, processors, {"pid": os.getpid()})
+        self._logger: Any = bound(sink, [_line], {"pid": self._pid})
 
     def event(self, level: str, name: str, **fields: Any) -> None:
         """Write one line that is about no exchange."""
@@ -139,50 +182,65 @@ class Log:
             level = "error" if facts.status >= 500 else "warning"
         else:
             level = "info" if facts.error is None else "warning"
-        if LEVELS[level] < self._least:
-            return
-        getattr(self._logger, level)("exchange", **_fields(exchange, facts))
+        if LEVELS[level] >= self._least:
+            self.sink.msg(_encode(_describe(exchange, facts, level, self._pid)) + b"\n")
 
     def close(self) -> None:
         self.sink.close()
 
 
-def _fields(exchange: Exchange, facts: Facts) -> dict[str, Any]:
-    verdict, secret = exchange.verdict, exchange.ruleset.redact.query
+def _describe(exchange: Exchange, facts: Facts, level: str, pid: int) -> _Line:
+    verdict, status, upstream = exchange.verdict, facts.status, facts.upstream
     path, mark, query = (facts.target or exchange.request.url).partition("?")
-    fields: dict[str, Any] = {
-        "id": redact.text(exchange.correlation),
-        "client": exchange.request.ip or facts.client,
-        "method": facts.method,
-        "path": redact.text(path),
-        "operation": exchange.operation.name if exchange.operation is not None else None,
+    line = _Line(
+        _time(),
+        level,
+        "exchange",
+        pid,
+        redact.text(exchange.correlation),
+        exchange.request.ip or facts.client,
+        facts.method,
+        redact.text(path),
+        redact.query(query, exchange.ruleset.redact.query) if mark else msgspec.UNSET,
+        exchange.operation.name if exchange.operation is not None else None,
         # Nobody answered a client that left, or that was cut off, before there was an answer.
-        "status": facts.status or None,
-        "by": verdict.by if facts.status else None,
-        "rules": exchange.ran,
-        "upstream_ms": None if facts.upstream is None else round(facts.upstream, 2),
-        "own_ms": round(facts.total - (facts.upstream or 0.0), 2),
-        "in": facts.received,
-        "out": facts.sent,
-    }
+        status or None,
+        verdict.by if status else None,
+        exchange.ran,
+        None if upstream is None else round(upstream, 2),
+        round(facts.total - (upstream or 0.0), 2),
+        facts.received,
+        facts.sent,
+    )
     if exchange.continues is not None:
-        # `id` is that of the exchange that was suspended; the return has one of its own.
-        fields["return"] = redact.text(exchange.continues)
-    if mark:
-        fields["query"] = redact.query(query, secret)
-    if verdict.rule is not None:
-        role = "failed_rule" if verdict.by == "proxy" else "denied_by" if verdict.denies else "answered_by"
-        fields[role] = verdict.rule
-        fields["step"] = verdict.step
-    for name in ("code", "reason", "detail", "cause"):
-        value = getattr(verdict, name)
-        if value is not None:
-            fields[name] = redact.text(value)
+        line.returned = redact.text(exchange.continues)
+    if verdict.by != "upstream":
+        _explain(verdict, line)
     if facts.error is not None and verdict.cause is None:
-        fields["cause"] = facts.error
+        line.cause = facts.error
     if facts.hung_up:
-        fields["hung_up"] = True
-    return fields
+        line.hung_up = True
+    return line
+
+
+def _explain(verdict: Verdict, line: _Line) -> None:
+    rule = verdict.rule
+    if rule is not None:
+        if verdict.by == "proxy":
+            line.failed_rule = rule
+        elif verdict.denies:
+            line.denied_by = rule
+        else:
+            line.answered_by = rule
+        line.step = verdict.step
+    if verdict.code is not None:
+        line.code = redact.text(verdict.code)
+    if verdict.reason is not None:
+        line.reason = redact.text(verdict.reason)
+    if verdict.detail is not None:
+        line.detail = redact.text(verdict.detail)
+    if verdict.cause is not None:
+        line.cause = redact.text(verdict.cause)
 
 
 def _safe(value: Any) -> Any:

@@ -115,9 +115,10 @@ def test_an_answer_that_the_client_is_slow_to_take_outlives_a_stop(tmp_path: Pat
         client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         first = client.recv(1024)
         proxy.process.send_signal(signal.SIGTERM)
-        assert proxy.process.wait(PATIENCE) == 0
+        proxy.event("closed")
         rest = b"".join(iter(lambda: client.recv(65_536), b""))
         assert (first + rest).endswith(b"x" * size)
+        assert proxy.process.wait(PATIENCE) == 0
 
 
 def test_a_worker_that_does_not_end_is_killed_in_time(upstream: str) -> None:

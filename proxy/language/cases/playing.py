@@ -173,7 +173,7 @@ class _Playing:
         except Unreadable as error:
             # What the proxy does not take is refused before there is an exchange with rules.
             exchange = self._begin(Request("GET", "/", None, Headers(), limits=stage.limits))
-            exchange.chosen = ()
+            exchange.chosen = stage.ruleset.none
             answer = yield from self._settle(run.refuse(exchange, error.status, error.cause))
             self._end(expect, exchange, None, answer)
             return
