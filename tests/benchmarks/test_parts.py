@@ -128,20 +128,20 @@ def test_choosing_one_rule(benchmark: BenchmarkFixture, count: int) -> None:
     ruleset = made(one_of(count))
     exchange = begin(ruleset, ORDERS)
     benchmark(ruleset.choose, exchange)
-    assert [chosen.rule.name for chosen in exchange.chosen] == ["marks-0"]
+    assert [chosen.rule.name for chosen in exchange.chosen.rules] == ["marks-0"]
 
 
 def test_choosing_one_rule_for_a_path_that_was_never_asked_for(benchmark: BenchmarkFixture) -> None:
     ruleset = made(one_of(1_000))
     ruleset.remembered = 0
-    assert len(benchmark(ruleset.route, "POST", ORDERS).chosen) == 1
+    assert not benchmark(ruleset.route, "POST", ORDERS).is_open
 
 
 def test_choosing_a_hundred_rules(benchmark: BenchmarkFixture) -> None:
     ruleset = made(all_of(100))
     exchange = begin(ruleset, ORDERS)
     benchmark(ruleset.choose, exchange)
-    assert len(exchange.chosen) == 100
+    assert len(exchange.chosen.rules) == 100
 
 
 def _parsed(make: Callable[[asyncio.AbstractEventLoop], Any], data: bytes) -> Any:
