@@ -17,6 +17,7 @@ from typing import Any
 from .jobs import JOBS
 from .peers import PEERS
 from .peers.peer import ROOT
+from .promises import ratio_table
 from .report import machine, tables, today
 from .rounds import play
 
@@ -59,7 +60,7 @@ def main(words: Sequence[str] | None = None) -> int:
     }
     asked.json.parent.mkdir(exist_ok=True)
     asked.json.write_text(json.dumps(report, indent=1))
-    print("\n".join(tables(report)))
+    print("\n".join([*tables(report), "", *ratio_table(report)]))
     return 1 if any(one["peer"] == "vestibule" for one in report["left_out"]) else 0
 
 

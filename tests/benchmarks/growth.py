@@ -28,6 +28,7 @@ from .load import WrongAnswer, connect, converse
 from .peers import PEERS, Peer
 from .peers.peer import ROOT
 from .processes import cores, memory, on_cores
+from .promises import growth_table
 from .report import machine, medians, today
 from .rounds import play
 
@@ -214,6 +215,7 @@ def main(words: Sequence[str] | None = None) -> None:
     report |= {name: measure() for name, measure in parts.items() if name in only}
     asked.json.parent.mkdir(exist_ok=True)
     asked.json.write_text(json.dumps(report, indent=1))
+    print("\n".join(growth_table(report)))
 
 
 def _tell(text: str) -> None:

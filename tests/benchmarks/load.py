@@ -22,7 +22,8 @@ from typing import Self
 from .jobs import Answer, Job
 
 HOST = "127.0.0.1"
-CHUNK = 1 << 18
+# More is allocated by mmap, each time, which costs five times the read.
+CHUNK = 1 << 16
 PATIENCE = 60.0
 
 
@@ -168,6 +169,9 @@ class _Fleet:
     def __init__(self, port: int, job: Job, length: int, connections: int) -> None:
         self._job = job
         self._expected = (job.status, length)
+        self._begin = f"HTTP/1.1 {job.status} ".encode()
+        # How long the last right answer was, its head included: most others are exactly so long.
+        self._usual = 0
         self._epoll = select.epoll()
         self._socks = {sock.fileno(): sock for sock in (connect(port) for _ in range(connections))}
         self._parts: dict[int, bytes] = {}
@@ -198,6 +202,8 @@ class _Fleet:
         held = self._parts.pop(number, b"")
         if held:
             data = held + data
+        if len(data) == self._usual and data.startswith(self._begin):
+            return True
         found = body_of(data)
         if found is None:
             self._parts[number] = data
@@ -205,6 +211,7 @@ class _Fleet:
         status, body = found
         if (status, len(body)) != self._expected:
             raise WrongAnswer(f"{self._job.name}: under load {status} with {len(body)} bytes, not {self._expected}")
+        self._usual = len(data)
         return True
 
     def full(self, seconds: float) -> Load:

@@ -14,6 +14,7 @@ from tests.figures import put
 
 from .__main__ import KEPT
 from .plot import plot
+from .promises import growth_table, ratio_table
 from .report import grid, span, tables, where
 
 PAGE = Path(__file__).with_name("README.md")
@@ -25,7 +26,8 @@ def write(kept: Path = KEPT, page: Path = PAGE) -> list[Path]:
     written = []
     bench, growth = kept / "bench.json", kept / "growth.json"
     if bench.is_file():
-        put(page, "bench", ["", *tables(json.loads(bench.read_text())), ""])
+        found = json.loads(bench.read_text())
+        put(page, "bench", ["", *tables(found), "", "What has to be reached:", "", *ratio_table(found), ""])
         written.append(page)
     if growth.is_file():
         report = json.loads(growth.read_text())
@@ -53,7 +55,9 @@ def _plot(name: str, series: Mapping[str, Any]) -> str:
 def _growth(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"{where(report)} {', '.join(filter(None, report['versions'].values()))}."
     yield ""
-    yield "The ratio is that of the CPU of an answer to the first line's, in the same round."
+    yield from growth_table(report)
+    yield ""
+    yield "Ratios are of the CPU of an answer to that of the first line, in the same round."
     for name, series in report["series"].items():
         yield from ("", f"### {series['title']}", "", f"![{series['title']}]({PLOTS}/{name}.svg)", "")
         yield from _series(series)

@@ -18,6 +18,7 @@ from .jobs import JOBS
 from .load import WrongAnswer, check, full
 from .peers import PEERS, Place
 from .processes import cpu, on_cores
+from .promises import ratio_table
 from .report import ratios, tables
 from .rounds import play
 
@@ -94,6 +95,19 @@ def test_a_ratio_is_of_rounds_that_both_were_in() -> None:
         {"peer": "b", "job": "pass", "round": 3, "cpu": 1.0},
     ]
     assert ratios(turns, "cpu", "a", "pass", "b") == [2.0, 3.0]
+
+
+@pytest.mark.parametrize(("ours", "word"), [(1.9, "reached"), (2.1, "not reached")])
+def test_what_has_to_be_reached_is_compared_with_the_median_of_the_rounds(ours: float, word: str) -> None:
+    turns = [
+        {"peer": peer, "job": "login", "round": number, "cpu": cpu, "paced_p99": None}
+        for number, mine in enumerate((ours, 0.1, 9.0))
+        for peer, cpu in (("vestibule", mine), ("nginx-lua", 2.0))
+    ]
+    report = {"turns": turns, "jobs": ["login"], "titles": {"nginx-lua": "nginx + Lua"}}
+    _, _, row, paced = ratio_table(report)
+    assert [cell.strip() for cell in row.split("|")[2:6]] == ["1.00", f"{ours / 2:.2f}", "0.05 to 4.50", word]
+    assert "not measured" in paced
 
 
 def test_a_peer_that_is_not_installed_is_named_with_the_line_that_installs_it(
