@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -54,6 +55,8 @@ class Tally:
     """What clients got; `failures` says what went wrong, one line each."""
 
     answers: int = 0
+    # How long each answer took, in seconds.
+    took: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
 
@@ -113,6 +116,7 @@ class Load:
         # It makes a new connection by itself when an answer closed the one before.
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
         while not self._over.is_set():
+            begun = time.perf_counter()
             try:
                 connection.request("GET", "/")
                 response = connection.getresponse()
@@ -126,6 +130,7 @@ class Load:
             with self._changed:
                 if wrong is None:
                     self.tally.answers += 1
+                    self.tally.took.append(time.perf_counter() - begun)
                 else:
                     self.tally.failures.append(wrong)
                 self._changed.notify_all()

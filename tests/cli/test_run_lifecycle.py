@@ -246,6 +246,16 @@ def reload(proxy: Proxy, rules: Path, number: int) -> None:
         proxy.event("reloaded")
 
 
+def tell_slowness(figures: Figures, took: list[float], quiet: int) -> None:
+    """Write down how much slower answers are while rules are reloaded: the first `quiet` ones came before that.
+
+    The first half of those is left out: it is slow because all is new.
+    """
+    still, moved = sorted(took[quiet // 2 : quiet]), sorted(took[quiet:])
+    p99 = [times[int(0.99 * (len(times) - 1))] for times in (still, moved)]
+    figures.add("reload-p99", cases=len(moved), found=round(p99[1] / p99[0], 2))
+
+
 def resident(pids: list[int]) -> int:
     """Give the memory of processes in KiB."""
     texts = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
@@ -262,7 +272,8 @@ def test_a_thousand_reloads_and_more_under_load_leave_nothing_behind(
         Load(proxy.port, judge=is_of_one_version) as load,
     ):
         proxy.event("ready")
-        number, warm = 0, 0
+        load.more(1000)
+        number, warm, quiet = 0, 0, len(load.tally.took)
         while number < 1000 or soaking():
             number += 1
             reload(proxy, rules, number)
@@ -273,6 +284,7 @@ def test_a_thousand_reloads_and_more_under_load_leave_nothing_behind(
         assert load.tally.failures == []
         # Less than a KiB for each reload of each worker: a version that is not let go takes a hundred.
         assert grown < 2 * number
+    tell_slowness(figures, load.tally.took, quiet)
     figures.add("reload", cases=load.tally.answers, found=len(load.tally.failures))
 
 
@@ -284,8 +296,11 @@ def test_reloads_under_load_lose_no_request_and_mix_no_rules(upstream: str, tmp_
         Load(proxy.port, judge=is_of_one_version) as load,
     ):
         proxy.event("ready")
+        load.more(400)
+        quiet = len(load.tally.took)
         for number in range(1, count + 1):
             reload(proxy, rules, number)
+        tell_slowness(figures, load.tally.took, quiet)
         answer = proxy.call("GET", "/")
         assert (answer.headers["X-One"], answer.headers["X-Two"]) == (f"v{count}", f"v{count}")
         found = eventually(proxy, 'vestibule_reloads_total{result="taken"}', count - count // 10)
