@@ -171,6 +171,10 @@ class _Run:
         token = self._token()
         admin: socket.socket | None = None
         try:
+            if self.settings.handover is not None:
+                folder = Path(self.settings.handover).absolute().parent
+                if not os.access(folder, os.W_OK | os.X_OK):
+                    _fail(f"handover: nothing can be made in {folder}")
             predecessor = find_predecessor(self.settings.handover) if self.settings.handover is not None else None
             asked = self.settings.admin.listen
             names = [*self.settings.listen, *([name_admin(asked)] if asked is not None else [])]

@@ -43,6 +43,7 @@ def choose_store(text: str, secrets: Secrets) -> Iterator[ChosenStore]:
     An SQLite file of this run is in a folder for this user alone, is sealed with a key that nobody else has, and goes
     with the run.
     """
+    from ..services.store import StoreError
     from ..services.store.opening import check_store
 
     address = parse_store(text)
@@ -50,7 +51,14 @@ def choose_store(text: str, secrets: Secrets) -> Iterator[ChosenStore]:
         if address.kind == "memory":
             chosen = ChosenStore(address, b"", "memory")
         elif address.kind == "sqlite" and address.path is None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="vestibule-", ignore_cleanup_errors=True))
+            try:
+                folder = stack.enter_context(
+                    tempfile.TemporaryDirectory(prefix="vestibule-", ignore_cleanup_errors=True)
+                )
+            except OSError:
+                raise StoreError(
+                    "the store `sqlite` has no folder to be in: TMPDIR can name one, or --store another store"
+                ) from None
             address = replace(address, path=str(Path(folder) / "store.db"))
             chosen = ChosenStore(address, os.urandom(32), "sqlite: a file that the workers share, gone with this run")
         else:
