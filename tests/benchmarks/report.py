@@ -61,8 +61,13 @@ def medians(turns: Sequence[Mapping[str, Any]], key: tuple[str, str], base: tupl
     return found
 
 
-def _of(turns: Sequence[Mapping[str, Any]], what: str, peer: str, job: str) -> list[float]:
-    return [turn[what] for turn in turns if turn["peer"] == peer and turn["job"] == job and turn.get(what) is not None]
+def _of(turns: Sequence[Mapping[str, Any]], what: str, peer: str, job: str | None = None) -> list[float]:
+    """Give a figure of each round that a peer was in, at one job or at all."""
+    return [
+        turn[what]
+        for turn in turns
+        if turn["peer"] == peer and job in {None, turn["job"]} and turn.get(what) is not None
+    ]
 
 
 def span(seconds: float) -> str:
@@ -94,8 +99,14 @@ def tables(report: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield f"CPU of an answer, all processes of the engine, and in brackets its ratio to {titles[base]}:"
     yield ""
-    yield from grid(["", *jobs, "memory"], [
-        [titles[name], *(_cost(turns, name, job, base) for job in jobs), _memory(turns, name)] for name in there
+    yield from grid(["", *jobs], [[titles[name], *(_cost(turns, name, job, base) for job in jobs)] for name in there])
+    yield ""
+    yield "Memory after start and at most after a turn, shared pages counted once; and how much more a turn takes:"
+    yield ""
+    yield from grid(["", "start", "later", *jobs], [
+        [titles[name], _mib(report["held"][name]["pss"]), _mib(max(_of(turns, "memory", name))),
+         *(_grown(turns, name, job) for job in jobs)]
+        for name in there
     ])  # fmt: skip
     yield ""
     yield "Answers a second at full load, one core (≥: load and upstream were the limit):"
@@ -136,8 +147,13 @@ def _cost(turns: Sequence[Mapping[str, Any]], peer: str, job: str, base: str) ->
     return f"{span(median(found))} ({ratio})" if ratio else span(median(found))
 
 
-def _memory(turns: Sequence[Mapping[str, Any]], peer: str) -> str:
-    return f"{max(turn['memory'] for turn in turns if turn['peer'] == peer) / 2**20:,.0f} MiB"
+def _mib(size: float) -> str:
+    return f"{size / 2**20:,.0f} MiB"
+
+
+def _grown(turns: Sequence[Mapping[str, Any]], peer: str, job: str) -> str:
+    found = _of(turns, "grown", peer, job)
+    return f"+{_mib(median(found))}" if found else ""
 
 
 def _rate(turns: Sequence[Mapping[str, Any]], peer: str, job: str) -> str:

@@ -9,7 +9,7 @@ from .engines import Engine, serving_all, serving_upstream
 from .jobs import Job
 from .load import WrongAnswer, check, full, paced
 from .peers import Peer
-from .processes import cores, cpu, memory, on_cores
+from .processes import cores, cpu, forget_peak, memory, on_cores, peak
 
 # Whose full speed decides about the fixed load: half of the slowest of them. Who is slower is told as overloaded.
 PACING = ("vestibule", "nginx", "nginx-lua", "nginx-njs", "envoy", "envoy-lua")
@@ -32,6 +32,8 @@ class Turn:
     p50: float
     p99: float
     memory: int
+    # By how much more was resident at most during the turn than before it.
+    grown: int
     # At the fixed load.
     paced_rate: float | None = None
     paced_cpu: float | None = None
@@ -110,12 +112,14 @@ def _checked(
 
 def _turn(engine: Engine, job: Job, round: int, length: int, seconds: float, paces: dict[str, float]) -> Turn:
     pid = engine.pid
+    resident = forget_peak(pid)
     before = cpu(pid)
     load = full(engine.port, job, length, seconds if round else seconds / 2)
     used = cpu(pid) - before
     turn = Turn(
         engine.peer.name, job.name, round, load.answers, used / load.answers, load.rate, used / load.seconds,
         load.percentile(0.5), load.percentile(0.99), memory(pid)["pss"],
+        max(peak(pid) - resident, 0),
     )  # fmt: skip
     pace = paces.get(job.name)
     if pace is not None and pace < MOST * load.rate:
