@@ -85,15 +85,20 @@ def serving(peer: Peer, upstream: int, cores: AbstractSet[int], folder: Path) ->
 
 
 @contextmanager
-def serving_all(peers: Sequence[Peer], upstream: int, cores: AbstractSet[int]) -> Iterator[list[Engine]]:
-    """Start peers on the same cores, each in a folder of its own."""
+def serving_all(
+    peers: Sequence[Peer], upstream: int, cores: AbstractSet[int], failed: dict[str, str]
+) -> Iterator[list[Engine]]:
+    """Start peers on the same cores, each in a folder of its own; who does not start is put into `failed`."""
     with ExitStack() as stack:
         top = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         engines = []
         for peer in peers:
             folder = top / peer.name
             folder.mkdir()
-            engines.append(stack.enter_context(serving(peer, upstream, cores, folder)))
+            try:
+                engines.append(stack.enter_context(serving(peer, upstream, cores, folder)))
+            except NotStarted as error:
+                failed[peer.name] = str(error)
         yield engines
 
 
@@ -108,4 +113,4 @@ def _wait(running: Running, peer: Peer, port: int) -> None:
         except (OSError, WrongAnswer):
             pass
         time.sleep(0.005)
-    raise NotStarted(f"{peer.name} does not serve: {running.output()}")
+    raise NotStarted(f"{peer.name} does not serve: {running.output().strip()}")

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 Lines = Mapping[str, Sequence[tuple[float, float]]]
-WIDTH, HEIGHT = 640, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 150, 34, 44
+WIDTH, HEIGHT = 640, 310
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 150, 48, 44
 _COLORS = ("#2f7ed8", "#d9822b", "#3d9970", "#b04a9a")
 _STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#777}.t{font-weight:600;font-size:13px}"
@@ -55,7 +55,7 @@ def short(value: float) -> str:
 
 
 def plot(title: str, across: str, up: str, lines: Lines, *, powers_up: bool = False) -> str:
-    """Draw lines over an axis of powers of ten; `up` names the other axis."""
+    """Draw lines over a logarithmic axis; `up` names the other one, which has powers of ten or begins at zero."""
     points = [point for line in lines.values() for point in line]
     if not points:
         raise ValueError("there is nothing to draw")
@@ -86,12 +86,13 @@ def _draw(
     )
     yield f'<text class="t" x="{_LEFT}" y="18">{escape(title)}</text>'
     yield f'<text x="{right}" y="{HEIGHT - 8}" text-anchor="end">{escape(across)}</text>'
-    yield f'<text x="{_LEFT + 6}" y="{_TOP + 4}">{escape(up)}</text>'
+    yield f'<text x="{_LEFT}" y="{_TOP - 8}">{escape(up)}</text>'
     for tick in y.ticks():
         at = y(tick)
         yield f'<path class="g" d="M{_LEFT} {at}H{right}"/>'
         yield f'<text x="{_LEFT - 6}" y="{at + 4}" text-anchor="end">{short(tick)}</text>'
-    for tick in x.ticks():
+    # Where something was measured, and nowhere else.
+    for tick in sorted({value for line in lines.values() for value, _ in line}):
         at = x(tick)
         yield f'<path class="a" d="M{at} {bottom}v5"/>'
         yield f'<text x="{at}" y="{bottom + 18}" text-anchor="middle">{short(tick)}</text>'

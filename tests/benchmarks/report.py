@@ -125,11 +125,12 @@ def tables(report: Mapping[str, Any]) -> Iterator[str]:
     ])  # fmt: skip
     yield ""
     for name, version in report["versions"].items():
-        yield f"- {titles[name]}: {version}; ready after {report['ready'][name]:.2f} s"
+        ready = report["ready"].get(name)
+        yield f"- {titles[name]}: {version}{f'; ready after {ready:.2f} s' if ready is not None else ''}"
     for name, install in report["missing"].items():
         yield f"- {titles[name]}: missing, `{install}`"
     for one in report["left_out"]:
-        yield f"- {titles[one['peer']]} was not given `{one['job']}`: {one['reason']}"
+        yield f"- {titles[one['peer']]} was not given `{one['job']}`: {one['reason'].splitlines()[0]}"
 
 
 def grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

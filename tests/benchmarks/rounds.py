@@ -64,10 +64,14 @@ def play(
 ) -> Outcome:
     """Start the peers, check each at each job, and measure; the first round warms up and is not counted."""
     own, other = cores(workers)
-    with on_cores(other), serving_upstream(other) as upstream, serving_all(peers, upstream, own) as engines:
+    failed: dict[str, str] = {}
+    with on_cores(other), serving_upstream(other) as upstream, serving_all(peers, upstream, own, failed) as engines:
         outcome = Outcome(
             [], {}, {one.peer.name: one.ready for one in engines}, {one.peer.name: one.held for one in engines}
         )
+        for name, why in failed.items():
+            outcome.left_out |= dict.fromkeys(((name, job.name) for job in jobs), why)
+            tell(f"  left out: {why}")
         lengths = _checked(engines, jobs, outcome, tell)
         paces: dict[str, float] = {}
         for round in range(rounds + 1):
@@ -78,7 +82,7 @@ def play(
                     key = (engine.peer.name, job.name)
                     try:
                         turns.append(_turn(engine, job, round, lengths[key], seconds, paces))
-                    except WrongAnswer as error:
+                    except (WrongAnswer, OSError) as error:
                         del lengths[key]
                         outcome.left_out[key] = str(error)
                         tell(f"  left out: {engine.peer.name} at {job.name}: {error}")

@@ -63,6 +63,15 @@ def test_a_peer_that_answers_wrongly_is_left_out_with_the_reason() -> None:
     assert {turn.job for turn in outcome.turns} == {"deny"}
 
 
+def test_a_peer_that_does_not_start_is_left_out_and_the_others_are_measured() -> None:
+    broken = replace(
+        PEERS["obvious"], name="broken", command=lambda _: [sys.executable, "-c", "raise SystemExit('no')"]
+    )
+    outcome = play([broken, PEERS["obvious"]], [JOBS["deny"]], 1, 0.05, lambda _: None)
+    assert {turn.peer for turn in outcome.turns} == {"obvious"}
+    assert outcome.left_out == {("broken", "deny"): "broken does not serve: no"}
+
+
 @pytest.mark.parametrize("job", ["login", "deny", "big"])
 def test_an_answer_that_nobody_rewrote_is_wrong(bare: int, job: str) -> None:
     with pytest.raises(WrongAnswer):

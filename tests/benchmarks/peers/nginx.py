@@ -9,6 +9,7 @@ from pathlib import Path
 from .peer import FILES, Peer, Place, said
 
 _MODULES = Path("/usr/lib/nginx/modules")
+_CJSON = list(Path("/usr/lib").glob("*/lua/5.1/cjson.so"))
 _NO_BODIES = "nginx alone does not rewrite bodies"
 
 
@@ -54,7 +55,7 @@ LUA = Peer(
     name="nginx-lua",
     title="nginx + Lua + cjson",
     install="apt-get install nginx-light libnginx-mod-http-lua lua-cjson",
-    version=lambda: _version("ngx_http_lua_module.so"),
+    version=lambda: _version("ngx_http_lua_module.so") if _CJSON else None,
     command=_lua,
 )
 NJS = Peer(
