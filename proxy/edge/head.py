@@ -299,8 +299,7 @@ def write_request(
     target = base + request.url
     if not _target(target) or not _method(request.method):
         raise Refusal(500, "a rule made a target or method that cannot be sent")
-    out = [f"{request.method} {target} HTTP/1.1\r\nHost: ".encode("latin-1"), authority, b"\r\n"]
-    count = 3
+    lines = [f"{request.method} {target} HTTP/1.1".encode("latin-1"), b"Host: " + authority]
     signed = False
     for _, name, value in request.headers.lines:
         _, kind, begin = known.get(name) or classify(name)
@@ -312,19 +311,12 @@ def write_request(
             if kind == VIA and not signed:
                 signed = True
                 value = value + b", " + via
-        out += (begin, value, b"\r\n")
-        count += 1
+        lines.append(begin + value)
     if not signed:
-        out += (b"Via: ", via, b"\r\n")
-        count += 1
+        lines.append(b"Via: " + via)
     if upgrade is not None:
-        out += (b"Connection: Upgrade\r\nUpgrade: ", upgrade, b"\r\n")
-        count += 2
-    if framing:
-        out += (framing, b"\r\n")
-        count += framing.count(b"\n") + 1
-    out.append(b"\r\n")
-    return _whole(b"".join(out), count)
+        lines += (b"Connection: Upgrade", b"Upgrade: " + upgrade)
+    return _whole(lines, framing)
 
 
 def write_response(response: Response, *, framing: bytes, connection: bytes) -> bytes:
@@ -333,8 +325,7 @@ def write_response(response: Response, *, framing: bytes, connection: bytes) -> 
     line = _status_lines.get((status, reason))
     if line is None:
         line = _status_line(status, reason)
-    out = [line]
-    count = 2
+    lines = [line]
     for _, name, value in response.headers.lines:
         _, kind, begin = known.get(name) or classify(name)
         if kind:
@@ -342,31 +333,29 @@ def write_response(response: Response, *, framing: bytes, connection: bytes) -> 
                 continue
             if kind == INVALID:
                 raise Refusal(500, "a rule made a header name that cannot be sent")
-        out += (begin, value, b"\r\n")
-        count += 1
-    if framing:
-        out += (framing, b"\r\n")
-        count += 1
-    if connection:
-        out += (connection, b"\r\n")
-        count += connection.count(b"\n") + 1
-    out.append(b"\r\n")
-    return _whole(b"".join(out), count)
+        lines.append(begin + value)
+    return _whole(lines, framing, connection)
 
 
 def _status_line(status: int, reason: str | None) -> bytes:
     text = phrase(status) if reason is None else reason
     if not _reason(text) or not 100 <= status <= 599:
         raise Refusal(500, "a rule made a status line that cannot be sent")
-    line = f"HTTP/1.1 {status} {text}\r\n".encode("ascii")
+    line = f"HTTP/1.1 {status} {text}".encode("ascii")
     if len(_status_lines) >= 512:
         _status_lines.clear()
     _status_lines[(status, reason)] = line
     return line
 
 
-def _whole(data: bytes, lines: int) -> bytes:
-    """Return a head in which every line break is one of ours: the last guard against a header that splits a message."""
-    if data.count(b"\r") != lines or data.count(b"\n") != lines or b"\0" in data:
+def _whole(lines: list[bytes], *ours: bytes) -> bytes:
+    """Join lines to a head, if no line holds a break: the last guard against a header that splits a message.
+
+    `ours` are lines that nobody else has a part in, or nothing; one of them may be several.
+    """
+    text = b"".join(lines)
+    if b"\r" in text or b"\n" in text or b"\0" in text:
         raise Refusal(500, "a header holds a line break or a null byte")
-    return data
+    lines += [line for line in ours if line]
+    lines.append(b"\r\n")
+    return b"\r\n".join(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import codings
 from .errors import EvaluationError, Side, Unreadable
@@ -22,24 +22,35 @@ _TOKEN = r"[!#$%&'*+.^_`|~0-9a-z-]+"
 _JSON = re.compile(rf"application/json|text/json|{_TOKEN}/{_TOKEN}\+json").fullmatch
 
 
-def media_type(headers: Headers, side: Side) -> tuple[str, str | None]:
-    """Return the media type and its charset, in lower case; no type is the empty text. Several are Unreadable."""
+class MediaType(NamedTuple):
+    """A media type and its charset, in lower case; no type is the empty text."""
+
+    kind: str
+    charset: str | None
+    is_json: bool
+
+
+def media_type(headers: Headers, side: Side) -> MediaType:
+    """Return the media type of a body. Several are Unreadable."""
     lines = headers.values(b"content-type")
     if len(lines) > 1:
         raise Unreadable(side, "there is more than one Content-Type", 415)
-    kind, *charsets = _parse_type(lines[0] if lines else b"")
-    if len(charsets) > 1:
+    found = _parse_type(lines[0] if lines else b"")
+    if found is None:
         raise Unreadable(side, "there is more than one charset", 415)
-    return kind, charsets[0] if charsets else None
+    return found
 
 
 @lru_cache(512)
-def _parse_type(value: bytes) -> tuple[str, ...]:
-    """Split a Content-Type into the type and its charsets; remembered, as there are few."""
-    kind, *parameters = value.decode("latin-1").split(";")
+def _parse_type(value: bytes) -> MediaType | None:
+    """Read a Content-Type; None when it has more than one charset. Remembered, as there are few."""
+    first, *parameters = value.decode("latin-1").split(";")
     pairs = (parameter.partition("=") for parameter in parameters)
     charsets = [text.strip(_WHITE).strip('"').lower() for name, _, text in pairs if _name(name) == "charset"]
-    return _name(kind), *charsets
+    if len(charsets) > 1:
+        return None
+    kind = _name(first)
+    return MediaType(kind, charsets[0] if charsets else None, _JSON(kind) is not None)
 
 
 def _name(text: str) -> str:
@@ -48,7 +59,7 @@ def _name(text: str) -> str:
 
 def is_json(headers: Headers, side: Side) -> bool:
     """Say whether a message calls its body JSON."""
-    return _JSON(media_type(headers, side)[0]) is not None
+    return media_type(headers, side).is_json
 
 
 def _coding(headers: Headers, side: Side) -> str | None:
@@ -70,8 +81,7 @@ def open_body(headers: Headers, content: bytes | None, limits: Limits, side: Sid
         raise EvaluationError(f"the {side} has no body", side)
     if len(content) > limits.body:
         raise Unreadable(side, f"the body is larger than {limits.body} bytes", 413)
-    kind, charset = media_type(headers, side)
-    json = _JSON(kind) is not None
+    kind, charset, json = media_type(headers, side)
     if not json and kind != "application/x-www-form-urlencoded":
         raise Unreadable(side, "the body is neither JSON nor a form", 415)
     if charset not in (None, "utf-8", "utf8"):
