@@ -72,10 +72,7 @@ def _refuse_no_numbers(value: Any) -> None:
 class Node:
     """An opened object or array."""
 
-    __slots__ = ("assigned", "body", "depth", "dirty", "opened", "raw")
-
-    # What rules put there: the names of members, or elements by identity, as indexes move.
-    assigned: set[str] | dict[int, Any]
+    __slots__ = ("body", "depth", "dirty", "opened", "raw")
 
     def __init__(self, body: JsonBody, raw: bytes, depth: int) -> None:
         self.body = body
@@ -144,14 +141,13 @@ def _raw(value: Any) -> Any:
 class ObjectNode(Node):
     """An opened object. `spelling` holds, per key that was there, what stands before and around it in the text."""
 
-    __slots__ = ("members", "spelling")
-
-    assigned: set[str]
+    __slots__ = ("assigned", "members", "spelling")
 
     def __init__(self, body: JsonBody, raw: bytes, depth: int) -> None:
         super().__init__(body, raw, depth)
         self.spelling: dict[str, tuple[bytes, bytes, bytes]] | None = None
-        self.assigned = set()
+        # The names of the members that rules put there.
+        self.assigned: set[str] = set()
         if len(raw) <= _CANONICAL:
             members = _decode_object(raw)
             if _encode(members) == raw:
@@ -237,15 +233,14 @@ class ObjectNode(Node):
 class ArrayNode(Node):
     """An opened array. `gaps` holds, per element that was there, the white space before and after it."""
 
-    __slots__ = ("gaps", "items")
-
-    assigned: dict[int, Any]
+    __slots__ = ("assigned", "gaps", "items")
 
     def __init__(self, body: JsonBody, raw: bytes, depth: int) -> None:
         super().__init__(body, raw, depth)
         self.items: list[Any] = _decode_array(raw)
         self.gaps: list[tuple[bytes, bytes]] | None = None
-        self.assigned = {}
+        # The elements that rules put there, by identity, as indexes move.
+        self.assigned: dict[int, Any] = {}
         if len(raw) > _CANONICAL or _encode(self.items) != raw:
             self._cut(raw)
 

@@ -7,6 +7,7 @@ an effect and taken up again. How an exchange begins and what a shell may ask of
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from copy import copy
 from typing import Any
 
 from . import dialects, obligations, readability, results, widening
@@ -361,9 +362,7 @@ class Phase:
 
 def _fork(exchange: Exchange) -> Exchange:
     """Copy an exchange so that a rule in shadow can do to it what it likes."""
-    twin = object.__new__(Exchange)
-    for slot in Exchange.__slots__:
-        setattr(twin, slot, getattr(exchange, slot))
+    twin = copy(exchange)
     twin.request = exchange.request.copy()
     twin.response = exchange.response.copy() if exchange.response is not None else None
     twin.variables = dict(exchange.variables)

@@ -183,4 +183,5 @@ def _take(node: Node, key: str | int) -> None:
 
 
 def _has_assigned(node: Node) -> bool:
-    return bool(node.assigned) or any(_has_assigned(inner) for inner in node.opened)
+    assigned = isinstance(node, ObjectNode | ArrayNode) and bool(node.assigned)
+    return assigned or any(_has_assigned(inner) for inner in node.opened)
