@@ -25,7 +25,7 @@ class CaseError(Exception):
     """A case that cannot be played, in words for who wrote it."""
 
 
-def make_request(given: GivenRequest, ruleset: Ruleset, limits: Limits) -> Request:
+def make_request(given: GivenRequest, ruleset: Ruleset, limits: Limits, kind: type[Request] = Request) -> Request:
     """Make a request; raise CaseError, or Unreadable for one that is refused before there is an exchange."""
     method, path = given.method, given.path
     if given.operation is not None:
@@ -48,16 +48,16 @@ def make_request(given: GivenRequest, ruleset: Ruleset, limits: Limits) -> Reque
     host = headers.text(b"host") or "localhost"
     if given.cookies:
         headers.add(b"Cookie", "; ".join(f"{name}={value}" for name, value in given.cookies.items()).encode())
-    return Request(
+    return kind(
         method or "GET", target, query, headers, content,
         limits=limits, scheme=given.scheme, host=host, ip=given.ip, ips=(given.ip,),
     )  # fmt: skip
 
 
-def make_response(given: GivenUpstream, limits: Limits) -> Response:
+def make_response(given: GivenUpstream, limits: Limits, kind: type[Response] = Response) -> Response:
     """Make an answer of the auth service."""
     headers, content = _content(given, "response")
-    return Response(given.status, headers, content, limits=limits, reason=given.reason)
+    return kind(given.status, headers, content, limits=limits, reason=given.reason)
 
 
 def make_answer(given: GivenLookup) -> Answer:

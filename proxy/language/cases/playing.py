@@ -22,6 +22,7 @@ from .model import Case, Given, OneByOne, Play, Together
 from .names import Names
 from .outside import CaseWorld
 from .rehearsing import NotGivenError, Rehearse, Waiting
+from .watching import Watch
 
 # What the edge answers when the auth service gives none.
 _UPSTREAM_FAILURES = {"down": (502, "the upstream cannot be reached"), "late": (504, "the upstream is late")}
@@ -41,8 +42,17 @@ class Played:
 class Stage:
     """What the exchanges of one case share: rules, clock, randomness, store, names."""
 
-    def __init__(self, ruleset: Ruleset, given: Given, case: Case, rehearse: Rehearse, limits: Limits) -> None:
+    def __init__(
+        self,
+        ruleset: Ruleset,
+        given: Given,
+        case: Case,
+        rehearse: Rehearse,
+        limits: Limits,
+        watch: Watch | None = None,
+    ) -> None:
         self.ruleset = ruleset
+        self.watch = watch or Watch()
         self.case = case
         self.limits = limits
         self.now = given.now.timestamp()
@@ -137,6 +147,7 @@ class _Playing:
         self.stage = stage
         self.play = play
         self.answers = answers
+        self.call = stage.watch.exchange()
         self.lookups = play.lookups
         self.calls: list[Lookup] = []
         self.findings: list[str] = []
@@ -163,43 +174,44 @@ class _Playing:
             self.over = True
 
     def _play(self) -> Generator[_Rest, None, None]:
-        stage, play = self.stage, self.play
+        stage, play, call = self.stage, self.play, self.call
         names, tokens = stage.names, play.tokens
         given, expect = names.fill(play.request, tokens), names.fill(play.expect or Expectation(), tokens)
         self.lookups = names.fill(play.lookups, tokens)
         forwarded: Request | None = None
         try:
-            request = make_request(given, stage.ruleset, stage.limits)
+            request = make_request(given, stage.ruleset, stage.limits, stage.watch.request)
         except Unreadable as error:
             # What the proxy does not take is refused before there is an exchange with rules.
             exchange = self._begin(Request("GET", "/", None, Headers(), limits=stage.limits))
             exchange.chosen = stage.ruleset.none
-            answer = yield from self._settle(run.refuse(exchange, error.status, error.cause))
+            answer = yield from self._settle(call(run.refuse, exchange, error.status, error.cause))
             self._end(expect, exchange, None, answer)
             return
         exchange = self._begin(request)
         try:
             if returns.is_reserved(request.path):
-                begun = returns.resume(exchange)
+                begun = call(returns.resume, exchange)
             else:
-                stage.ruleset.choose(exchange)
-                begun = run.before(exchange)
+                call(stage.ruleset.choose, exchange)
+                begun = call(run.before, exchange)
             answer = yield from self._settle(begun)
         except Unreadable as error:
-            answer = yield from self._settle(run.refuse(exchange, error.status, error.cause))
+            answer = yield from self._settle(call(run.refuse, exchange, error.status, error.cause))
         if answer is None:
             forwarded = exchange.request.copy()
             yield None
             upstream = names.fill(self.answers.next(), tokens)
             if upstream.fails is not None:
-                result = run.refuse(exchange, *_UPSTREAM_FAILURES[upstream.fails])
+                result = call(run.refuse, exchange, *_UPSTREAM_FAILURES[upstream.fails])
             else:
-                result = run.after(exchange, make_response(upstream, stage.limits))
+                result = call(run.after, exchange, make_response(upstream, stage.limits, stage.watch.response))
             answer = yield from self._settle(result)
         self._end(expect, exchange, forwarded, answer)
 
     def _begin(self, request: Request) -> Exchange:
-        return run.begin(self.stage.ruleset, request, clock=self.stage.clock, entropy=self.stage.entropy)
+        stage = self.stage
+        return self.call(run.begin, stage.ruleset, request, clock=stage.clock, entropy=stage.entropy)
 
     def _settle(self, result: Response | run.Pending | None) -> Generator[_Rest, None, Response | None]:
         """Perform effects until there is an answer, or None."""
@@ -212,12 +224,12 @@ class _Playing:
             except EffectFailed as error:
                 if isinstance(error, NotGivenError):
                     self.findings.append(error.cause)
-                result = result.fail(error, 0.0)
+                result = self.call(result.fail, error, 0.0)
             except CaseError as error:
                 self.findings.append(str(error))
-                result = result.fail(EffectFailed("the case cannot answer"), 0.0)
+                result = self.call(result.fail, EffectFailed("the case cannot answer"), 0.0)
             else:
-                result = result.resume(value, 0.0)
+                result = self.call(result.resume, value, 0.0)
         return result
 
     def _end(self, expect: Expectation, exchange: Exchange, forwarded: Request | None, answer: Response | None) -> None:

@@ -5,7 +5,7 @@ Pure: texts in, outcomes out. Reading files and printing is the command's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..problems import Problems
 from ..validation import explain_validation
 from .checks import check_file
 from .inline_rules import InlineRules
-from .model import Case, CaseFile, ExpectedProblem
+from .model import Case, CaseFile, ExpectedProblem, Given
 from .playing import Stage
 from .rehearsing import Rehearse
 from .tokens import secrets_of
@@ -57,72 +57,107 @@ FindRules = Callable[[str], Source | Sequence[Source] | None]
 FindPack = Callable[[str], Source | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A case with the rules that it is about; with `findings`, empty or not, it has no exchange to play."""
+
+    case: Case
+    given: Given
+    file: str
+    line: int
+    limits: Limits
+    ruleset: Ruleset | None
+    findings: tuple[str, ...] | None
+
+
 def run_cases(source: Source, find_rules: FindRules, find_pack: FindPack, rehearse: Rehearse) -> Results:
     """Run a test file; `find_rules` gives a rule file, or all of a folder, by the name that the test file uses.
 
     `rehearse` makes what performs the effects of a case.
     """
     results = Results(texts={source.name: source.text})
+    for one in prepare(source, find_rules, find_pack, results):
+        findings = one.findings
+        ran: tuple[str, ...] = ()
+        if findings is None and one.ruleset is not None:
+            played = Stage(one.ruleset, one.given, one.case, rehearse, one.limits).play()
+            findings, ran = played.findings, played.ran
+        results.outcomes.append(Outcome(one.file, one.line, one.case.name, findings or (), ran))
+    return results
+
+
+def prepare(
+    source: Source,
+    find_rules: FindRules,
+    find_pack: FindPack,
+    results: Results,
+    *,
+    served: Sequence[Source] | None = None,
+) -> Iterator[Prepared]:
+    """Give the cases of a test file one by one; problems and the names of its rules go into `results`.
+
+    `served` are rule files that take the place of all that the test file names.
+    """
     document = load(source, results.problems)
     if document is None:
-        return results
+        return
     try:
         file = CaseFile.model_validate(document.data)
     except ValidationError as error:
         explain_validation(error, CaseFile, document, (), results.problems)
-        return results
+        return
     check_file(document, file, results.problems)
     if not results.problems.errors:
-        _Runner(document, file, find_rules, find_pack, rehearse, results).run()
-    return results
+        yield from _Preparation(document, file, find_rules, find_pack, served, results).run()
 
 
 _Rules = tuple[Ruleset | None, Problems]
 _Loc = tuple[str | int, ...]
 
 
-class _Runner:
+class _Preparation:
     def __init__(
         self,
         document: Document,
         file: CaseFile,
         find_rules: FindRules,
         find_pack: FindPack,
-        rehearse: Rehearse,
+        served: Sequence[Source] | None,
         results: Results,
     ) -> None:
         self.document = document
         self.file = file
         self.find_rules = find_rules
         self.find_pack = find_pack
-        self.rehearse = rehearse
+        self.served = served
         self.results = results
         self.limits = Limits()
         self.secrets = secrets_of(file.given)
 
-    def run(self) -> None:
+    def run(self) -> Iterator[Prepared]:
         shared: _Rules | None = None
         name = self.document.source.name
         for index, case in enumerate(self.file.cases):
             line = self.document.mark(("cases", index, "name")).line
-            if case.rules is not None:
+            if case.rules is not None and self.served is None:
                 packs = ("cases", index, "packs") if case.packs is not None else ("packs",)
                 ruleset, problems = self.build(case.rules, ("cases", index, "rules"), packs)
             else:
                 shared = shared or self.build(self.file.rules, ("rules",), ("packs",))
                 ruleset, problems = shared
-            findings = self.check(case, ruleset, problems)
-            ran: tuple[str, ...] = ()
-            if findings is None and ruleset is not None:
-                played = Stage(ruleset, self.file.given, case, self.rehearse, self.limits).play()
-                findings, ran = list(played.findings), played.ran
-            self.results.outcomes.append(Outcome(name, line, case.name, tuple(findings or ()), ran))
+            found = self.check(case, ruleset, problems)
+            findings = tuple(found) if found is not None else None
+            yield Prepared(case, self.file.given, name, line, self.limits, ruleset, findings)
         if shared is not None and shared[0] is not None:
             self.results.rules = [rule.name for rule in shared[0].rules]
 
     def build(self, rules: list[Any], loc: _Loc, packs: _Loc) -> _Rules:
         """Build rules of the file or of one case as they would be served: files in the order of their names."""
         found = Problems()
+        if self.served is not None:
+            self.results.texts.update((source.name, source.text) for source in self.served)
+            built = build(self.served, self.options(), found)
+            return built.ruleset, built.problems
         sources: dict[str, Source] = {}
         for index, name in enumerate(rules):
             if isinstance(name, str):
