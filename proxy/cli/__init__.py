@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Serve: apply the rules to everything on its way to the upstream and back."),
     "check": ("check", "Report every problem of rule files."),
     "test": ("test", "Run the test files beside the rules."),
+    "bench": ("bench", "Say what each rule and step costs."),
     "healthcheck": ("healthcheck", "Ask the admin port of a run whether it is ready."),
     "init": ("init", "Make a working folder: settings, rules, tests, secrets."),
     "schema": ("schema", "Print the JSON Schema of a rule file, for editors."),

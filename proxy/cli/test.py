@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
 import click
 
 from ..language.cases import Outcome, Results, run_cases
-from ..language.document import Source
-from ..language.problems import render
 from ..services.rehearsal import rehearse
-from ..services.rulefiles import find_pack, read
+from ..services.rulefiles import find_pack
+from .casefiles import EXIT_CONFIGURATION, find_test_files, read_test_file, rules_beside, show_problems
 from .output import stdout_has_color
 
-EXIT_CONFIGURATION = 3
-_ENDINGS = (".test.yaml", ".test.yml")
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -33,10 +30,7 @@ def command(rules: tuple[Path, ...], *, verbose: bool, coverage: bool, junit: Pa
     RULES are folders with everything below them, test files (*.test.yaml), or rule files with a test file beside them.
     Exits 1 when a case fails, 3 when a test file or its rules cannot be read.
     """
-    files = list(dict.fromkeys(file for path in rules for file in _files(path)))
-    if not files:
-        click.echo("there is no test file here: cases stand in *.test.yaml beside the rules", err=True)
-        sys.exit(EXIT_CONFIGURATION)
+    files = find_test_files(rules)
     all_results: list[Results] = []
     for file in files:
         results = run_file(file)
@@ -55,39 +49,14 @@ def command(rules: tuple[Path, ...], *, verbose: bool, coverage: bool, junit: Pa
     sys.exit(EXIT_CONFIGURATION if broken else 1 if failed else 0)
 
 
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_dir():
-        found = (file for ending in _ENDINGS for file in path.rglob(f"*{ending}"))
-        yield from sorted(file for file in found if not _is_hidden(file.relative_to(path)))
-        return
-    beside = path.with_name(f"{path.stem}.test{path.suffix}")
-    yield beside if not path.name.endswith(_ENDINGS) and beside.is_file() else path
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") or part == "node_modules" for part in path.parts)
-
-
 def run_file(file: Path) -> Results:
     """Run one test file; the rules that it names lie beside it."""
-    try:
-        source = Source(str(file), file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        click.echo(f"{file}: cannot be read: {why}", err=True)
-        sys.exit(EXIT_CONFIGURATION)
-
-    def find_rules(name: str) -> list[Source] | None:
-        sources, problems = read([file.parent / name])
-        return None if problems.errors else sources
-
-    return run_cases(source, find_rules, lambda name: find_pack(name, [file]), rehearse)
+    return run_cases(read_test_file(file), partial(rules_beside, file), lambda name: find_pack(name, [file]), rehearse)
 
 
 def _print(file: Path, results: Results, *, verbose: bool) -> None:
     color = stdout_has_color()
-    for problem in results.problems:
-        click.echo(render(problem, results.texts.get(problem.source), color=color))
+    show_problems(results)
     if results.outcomes:
         click.echo(str(file))
     for outcome in results.outcomes:
