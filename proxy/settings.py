@@ -185,7 +185,10 @@ class ClientDeadlines(Model):
 
     header: Duration = Field(15.0, description="For the head of a request.")
     body: Duration = Field(30.0, description="For a body that rules read.")
-    stall: Duration = Field(60.0, description="Between bytes of a body that passes through.")
+    stall: Duration = Field(
+        60.0,
+        description="Between bytes of a body that passes through, and for each 16 KiB of a slowly taken answer.",
+    )
     idle: Duration = Field(75.0, description="Between requests.")
     total: Duration = Field(600.0, description="For the whole exchange.")
 

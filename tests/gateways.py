@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from proxy.edge.downstream import Connection
 from proxy.edge.gateway import Gateway, Perform, perform_nothing
 from proxy.edge.listener import Listener
 from proxy.edge.options import Bounds, Deadlines, Trust, Upstream
@@ -40,7 +41,7 @@ class Proxied:
     upstream: RecordingUpstream
     port: int
     records: list[tuple[Exchange | None, Facts]]
-    listener: Listener
+    listener: Listener[Connection]
     recorded: asyncio.Condition
 
     def __post_init__(self) -> None:

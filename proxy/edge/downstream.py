@@ -20,10 +20,12 @@ from .origin import Peer
 from .parsers import request_parser
 from .passage import Passage
 from .refusal import Refusal
-from .sockets import prepare, reset
+from .sockets import prepare, reset, untaken
 from .stream import Tunnel
 
 _CHUNK = 32
+# What a client must take of an answer in each `stall`; by crumbs it could hold the upstream's connection very long.
+_TAKEN = 16_384
 # How long, in a stop, a connection without a request is waited for, in seconds.
 FRESH = 1.0
 
@@ -32,9 +34,9 @@ class Connection(asyncio.Protocol):
     """One client's connection. `idle` while no request is under way."""
 
     __slots__ = (
-        "_born", "_buffered", "_chunks", "_end", "_feeding", "_full", "_held", "_left", "_line", "_line_done",
-        "_linger", "_parser", "_passage", "_paused", "_payload", "_peer", "_rest", "_total", "closed", "ended",
-        "gateway", "more", "timer", "transport", "tunnel",
+        "_born", "_chunks", "_end", "_feeding", "_full", "_held", "_left", "_line", "_line_done",
+        "_linger", "_parser", "_passage", "_paused", "_payload", "_peer", "_rest", "_total", "_untaken", "closed",
+        "ended", "gateway", "more", "timer", "transport", "tunnel",
     )  # fmt: skip
 
     def __init__(self, gateway: Gateway) -> None:
@@ -52,7 +54,8 @@ class Connection(asyncio.Protocol):
         self._parser: Any = None
         self._rest = b""  # what came after the request that is under way
         self.more = False  # further requests came with the one that is under way
-        self._buffered = 0
+        # How much of an answer waited for the client when it was last looked at.
+        self._untaken: int | None = None
         self._feeding = False
         self._paused = False
         self._held = False  # the rest is long enough
@@ -80,14 +83,17 @@ class Connection(asyncio.Protocol):
         self._peer = Peer(peer[0] if isinstance(peer, tuple) else "", scheme, port, gateway.trust)
         gateway.opening.discard(self)
         gateway.connections.add(self)
-        if len(gateway.connections) + len(gateway.opening) > gateway.bounds.connections:
+        many = len(gateway.connections) + len(gateway.opening) > gateway.bounds.connections
+        if many and not gateway.make_room():
             self._refuse(Refusal(503, "there are too many connections"))
             return
+        gateway.resting[self] = None
         self.timer.set(gateway.deadlines.header)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
         self.gateway.connections.discard(self)
+        self.gateway.resting.pop(self, None)
         self.timer.close()
         self._total.close()
         if self.tunnel is not None:
@@ -123,6 +129,7 @@ class Connection(asyncio.Protocol):
         if self.tunnel is not None:
             self.tunnel.full(self.transport)
             return
+        self._untaken = self._waiting()
         self.timer.set(self.gateway.deadlines.stall)
         if self._passage is not None:
             self._passage.client_full()
@@ -137,7 +144,7 @@ class Connection(asyncio.Protocol):
             self._passage.client_drained()
         elif not self._linger:
             self._total.clear()
-            self.timer.set(self.gateway.deadlines.idle)
+            self._wait()
             self._proceed()
 
     def data_received(self, data: bytes) -> None:
@@ -231,6 +238,7 @@ class Connection(asyncio.Protocol):
             data = data.lstrip(b"\r\n")
             if not data:
                 return b""
+            gateway.resting.pop(self, None)
             parser = self._parser = request_parser(gateway.loop, gateway.bounds)
             self._end = HeadEnd()
             self._line = 0
@@ -359,13 +367,18 @@ class Connection(asyncio.Protocol):
         self._parser = None
         if not self._full:
             self._total.clear()
-            self.timer.set(self.gateway.deadlines.idle)
+            self._wait()
         if self._paused and not self._held:
             self.resume()
         if self.gateway.closing:
             self.end()
         elif self._rest or self.ended:
             self._proceed()
+
+    def _wait(self) -> None:
+        """Wait for the next request."""
+        self.gateway.resting[self] = None
+        self.timer.set(self.gateway.deadlines.idle)
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer what is no request, and end the connection."""
@@ -389,6 +402,8 @@ class Connection(asyncio.Protocol):
         self._passage = None
         self._parser = None
         self._rest = b""
+        self._untaken = None
+        self.gateway.resting.pop(self, None)
         self.timer.set(self.gateway.deadlines.linger)
         if self._total.due is None:
             self._total.set(self.gateway.deadlines.total)
@@ -414,10 +429,22 @@ class Connection(asyncio.Protocol):
         if self.idle and not self.fresh and not self._linger and not self.closed and not self._unread():
             self.end()
 
+    def make_room(self) -> bool:
+        """Close a connection that waits for a request, in favour of another; say whether it did."""
+        if not self.idle or self.fresh or self.writing or self._linger or self.closed or self._unread():
+            return False
+        # Nothing is on its way in either direction, so that for the client it is a clean end.
+        self.transport.abort()
+        return True
+
     @property
     def writing(self) -> bool:
         """Say whether a part of an answer still waits for the client to take it."""
         return not self.closed and self.transport.get_write_buffer_size() > 0
+
+    def _waiting(self) -> int:
+        """Count the bytes that wait for the client, here and in the socket: it tells the loop of progress late."""
+        return self.transport.get_write_buffer_size() + untaken(self.transport.get_extra_info("socket"))
 
     @property
     def fresh(self) -> bool:
@@ -463,9 +490,9 @@ class Connection(asyncio.Protocol):
         passage = self._passage
         if self._linger or self._full:
             # A client that still takes what was written is slow, not gone.
-            buffered = self.transport.get_write_buffer_size()
-            if 0 < buffered != self._buffered:
-                self._buffered = buffered
+            before, left = self._untaken, self._waiting()
+            if self.writing and (before is None or before - left >= _TAKEN):
+                self._untaken = left
                 self.timer.set(self.gateway.deadlines.stall)
             else:
                 self.cut("the client did not take its answer in time")

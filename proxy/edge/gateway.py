@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..engine import dialects
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from .passage import Passage
 
 
+# How many connections that cannot make room are passed over in a search for one that can.
+_PASSED_OVER = 8
+# While memory is short, each look at it closes so many of the connections that rest, or a share of them.
+_ROOM = 64
+_ROOM_SHARE = 4
 Record = Callable[[Exchange | None, Facts], None]
 Tell = Callable[..., None]
 Perform = Callable[[Effect, Exchange], Awaitable[Any]]
@@ -83,13 +89,15 @@ class Gateway:
         self.authority = upstream.authority.encode()
         self.via = f"1.1 {self.trust.pseudonym}".encode()
         self.connections: set[Connection] = set()
+        # Those of them that wait for a request, the one that has waited longest first.
+        self.resting: dict[Connection, None] = {}
         # Exchanges whose client is gone, and which owe something to others.
         self.alone: set[Passage] = set()
         # Connections that were taken and do not stand yet: TLS takes a while.
         self.opening: set[Connection] = set()
         self.draining = False  # every answer closes its connection
         self.closing = False  # and every exchange, whatever its answer said
-        self.memory = Memory(self.wheel, self.bounds.memory, self._memory_changed)
+        self.memory = Memory(self.wheel, self.bounds.memory, tell=self._memory_changed, relieve=self._relieve)
 
     def connect(self) -> Connection:
         """Build the protocol of one client connection."""
@@ -111,9 +119,24 @@ class Gateway:
         resident = self.memory.resident()
         if self.memory.short:
             self.tell("error", "memory-short", resident=resident, cap=self.bounds.memory)
-            self._close_idle()
         else:
             self.tell("info", "memory-enough", resident=resident, cap=self.bounds.memory)
+
+    def _relieve(self) -> None:
+        self.make_room(max(_ROOM, len(self.resting) // _ROOM_SHARE))
+
+    def make_room(self, count: int = 1) -> int:
+        """Close so many connections that wait for a request, those that have waited longest; gives how many it were."""
+        closed = 0
+        for connection in list(islice(self.resting, count + _PASSED_OVER)):
+            del self.resting[connection]
+            if connection.make_room():
+                closed += 1
+                if closed == count:
+                    break
+            else:
+                self.resting[connection] = None
+        return closed
 
     def _close_idle(self) -> None:
         for connection in list(self.connections):

@@ -1,18 +1,21 @@
 """A listening socket: takes connections one by one, and none for which the process has no descriptor.
 
 The event loops' own servers count nothing before TLS stands, and out of descriptors one of them drops clients and the
-other logs thousands of times. Here a connection counts from its first moment, and those that are too many wait in the
-kernel's queue.
+other logs thousands of times. Here a connection counts from its first moment. For one too many, the one is closed that
+has waited longest for a request; where none waits, it is the new one that waits, in the kernel's queue.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import resource
 import socket
 import ssl
+from collections.abc import Sized
+from typing import Generic, Protocol, TypeVar
 
-from .gateway import Gateway
+from .options import Deadlines
 
 # For the log, the store, look-ups, key sets and the admin port.
 _SPARE = 64
@@ -20,6 +23,21 @@ _SPARE = 64
 _REFUSED = 64
 _BATCH = 64
 _PAUSE = 0.1
+_TURN = 0.01
+_Connection = TypeVar("_Connection", bound=asyncio.BaseProtocol)
+
+
+class Host(Protocol[_Connection]):
+    """Who connections are taken for. Those that do not stand yet are in `opening`, and it takes them out itself."""
+
+    loop: asyncio.AbstractEventLoop
+    deadlines: Deadlines
+    opening: set[_Connection]
+
+    @property
+    def connections(self) -> Sized: ...
+    def connect(self) -> _Connection: ...
+    def make_room(self) -> int: ...
 
 
 def share_descriptors(clients: int, upstreams: int) -> tuple[int, int]:
@@ -35,17 +53,20 @@ def share_descriptors(clients: int, upstreams: int) -> tuple[int, int]:
     return min(clients + _REFUSED, room - upstreams), upstreams
 
 
-class Listener:
-    """Takes connections from a socket for a gateway until it is closed; with `most` of them the others wait."""
+class Listener(Generic[_Connection]):
+    """Takes connections from a socket for a host until it is closed; with `most` of them the others wait."""
 
-    def __init__(self, gateway: Gateway, sock: socket.socket, *, tls: ssl.SSLContext | None = None, most: int) -> None:
-        self._gateway = gateway
-        self._loop = gateway.loop
+    def __init__(
+        self, host: Host[_Connection], sock: socket.socket, *, tls: ssl.SSLContext | None = None, most: int
+    ) -> None:
+        self._host = host
+        self._loop = host.loop
         self._socket = sock
         self._tls = tls
         self._most = most
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._crowded = False  # there was no room for who is in the queue
         self._resumed: asyncio.TimerHandle | None = None
         self._listen()
 
@@ -53,49 +74,63 @@ class Listener:
         self._resumed = None
         self._loop.add_reader(self._socket.fileno(), self._accept)
 
-    def _pause(self) -> None:
+    def _pause(self, seconds: float) -> None:
         self._loop.remove_reader(self._socket.fileno())
-        self._resumed = self._loop.call_later(_PAUSE, self._listen)
+        self._resumed = self._loop.call_later(seconds, self._listen)
+
+    def _make_room(self) -> None:
+        """Make room for who is in the queue, when no other worker takes it at once; where there is none, pause."""
+        if not self._crowded:
+            self._crowded = True
+            self._pause(_TURN)
+        elif not self._host.make_room():
+            self._pause(_PAUSE)
 
     def _accept(self) -> bool:
         """Take a batch of connections; say whether there may be more."""
-        gateway = self._gateway
+        host = self._host
         for _ in range(_BATCH):
-            if len(gateway.connections) + len(self._tasks) >= self._most:
-                self._pause()
+            if len(host.connections) + len(host.opening) >= self._most:
+                self._make_room()
                 return False
             try:
                 sock, _ = self._socket.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            except BlockingIOError:
+                self._crowded = False
                 return False
-            except OSError:
+            except (InterruptedError, ConnectionAbortedError):
+                return False
+            except OSError as error:
                 # Out of descriptors or memory: the client waits in the queue, and the loop is not kept busy with it.
-                self._pause()
+                if error.errno == errno.EMFILE:
+                    self._make_room()
+                else:
+                    self._pause(_PAUSE)
                 return False
             sock.setblocking(False)
-            task = self._loop.create_task(self._open(sock))
+            connection = host.connect()
+            host.opening.add(connection)
+            task = self._loop.create_task(self._open(sock, connection))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return True
 
-    async def _open(self, sock: socket.socket) -> None:
-        gateway = self._gateway
+    async def _open(self, sock: socket.socket, connection: _Connection) -> None:
+        host = self._host
         secure = self._tls is not None
-        connection = gateway.connect()
-        gateway.opening.add(connection)
         try:
             await self._loop.connect_accepted_socket(
                 lambda: connection,
                 sock,
                 ssl=self._tls,
-                ssl_handshake_timeout=gateway.deadlines.header if secure else None,
-                ssl_shutdown_timeout=gateway.deadlines.linger if secure else None,
+                ssl_handshake_timeout=host.deadlines.header if secure else None,
+                ssl_shutdown_timeout=host.deadlines.linger if secure else None,
             )
         except (OSError, TimeoutError):
             # ssl.SSLError is an OSError: whoever it was, it was no client.
             sock.close()
         finally:
-            gateway.opening.discard(connection)
+            host.opening.discard(connection)
 
     def close(self) -> None:
         """Take who is in the queue, whom the end of the socket would reset, and then no more."""

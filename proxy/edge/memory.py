@@ -19,14 +19,16 @@ class Memory:
     """The resident memory of this process against a cap; a cap of 0 is none.
 
     `take` counts the bytes of bodies that are kept between two looks, so that many of them at once cannot run past the
-    cap. `tell` is called whenever `short` changes. Raises OSError where the system does not say what is resident.
+    cap. `tell` is called whenever `short` changes, `relieve` at every look that finds it so. Raises OSError where the
+    system does not say what is resident.
     """
 
-    __slots__ = ("_cap", "_file", "_step", "_tell", "_timer", "_trim", "short")
+    __slots__ = ("_cap", "_file", "_relieve", "_step", "_tell", "_timer", "_trim", "short")
 
-    def __init__(self, wheel: Wheel, cap: int, tell: Callable[[], None]) -> None:
+    def __init__(self, wheel: Wheel, cap: int, *, tell: Callable[[], None], relieve: Callable[[], None]) -> None:
         self._cap = int(cap * _SHARE)
         self._tell = tell
+        self._relieve = relieve
         self._step = sys.maxsize
         self._file = -1
         self._timer = Deadline(wheel, self._look)
@@ -57,6 +59,8 @@ class Memory:
         if self.short is not full:
             self.short = full
             self._tell()
+        if full:
+            self._relieve()
 
     def close(self) -> None:
         self._timer.close()

@@ -33,8 +33,9 @@ class Bounds:
 class Deadlines:
     """How long a client may take, in seconds.
 
-    `header` and `body` (of a body that is collected) are for the whole; `stall` is for a peer that neither sends nor
-    takes bytes while a body passes through; `total` is for the exchange; `tunnel` for a tunnel without traffic.
+    `header` and `body` (of a body that is collected) are for the whole; `stall` is for a peer that sends nothing
+    while a body passes through, or takes hardly anything; `total` is for the exchange; `tunnel` for a tunnel without
+    traffic.
     """
 
     header: float = 15.0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import ssl
 import stat
 import struct
+import sys
+import termios
 from pathlib import Path
 
 BACKLOG = 4096
@@ -82,3 +85,13 @@ def reset(sock: socket.socket | None) -> None:
     """Make the end of a connection, which follows, a reset: nobody can take it for a clean one."""
     if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+
+def untaken(sock: socket.socket | None) -> int:
+    """Count the bytes that were written to a connection's socket and that its peer has not taken; 0 if none can say."""
+    try:
+        return (
+            0 if sock is None else int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        )
+    except OSError:
+        return 0

@@ -578,11 +578,21 @@ async def test_a_long_pipeline_is_read_no_further_than_its_bound_and_answered_wh
     assert [(await wire.message()).body for _ in range(100)] == [b"/%d" % number for number in range(100)]
 
 
-async def test_too_many_connections_get_a_503(start: Start) -> None:
+async def test_too_many_connections_get_a_503_while_each_has_a_request(start: Start) -> None:
     proxied = await start(bounds=Bounds(connections=1))
+    gate = asyncio.Event()
+
+    async def answering(wire: Wire, _: int) -> None:
+        await proxied.upstream.take(wire)
+        await gate.wait()
+        await proxied.upstream.serve(wire)
+
+    proxied.upstream.answering = answering
     first = await proxied.client()
     await first.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert (await first.message()).status == 200
+    await eventually(lambda: proxied.upstream.messages)
     second = await proxied.client()
     answer = await second.message()
     assert (answer.status, answer.get("retry-after")) == (503, b"1")
+    proxied.upstream.answering = None
+    gate.set()

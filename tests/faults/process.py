@@ -42,12 +42,17 @@ class Process:
 
 @asynccontextmanager
 async def serving(
-    upstream: int, figures: Figures, *, bounds: dict[str, Any] | None = None, deadlines: dict[str, Any] | None = None
+    port: int,
+    figures: Figures,
+    *,
+    bounds: dict[str, Any] | None = None,
+    deadlines: dict[str, Any] | None = None,
+    upstream: dict[str, Any] | None = None,
 ) -> AsyncIterator[Process]:
     """Start a data plane before an upstream; how long its loop stood still becomes a figure."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.faults.proxy_process", str(upstream),
-        json.dumps(bounds or {}), json.dumps(deadlines or {}),
+        sys.executable, "-m", "tests.faults.proxy_process", str(port),
+        json.dumps(bounds or {}), json.dumps(deadlines or {}), json.dumps(upstream or {}),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=ROOT,
     )  # fmt: skip
     assert process.stdin is not None

@@ -1,4 +1,5 @@
-"""The data plane in a process of its own, watched; its arguments are the upstream's port, bounds and deadlines as JSON.
+"""The data plane in a process of its own, watched; its arguments are the upstream's port, and as JSON bounds, deadlines
+and options of the upstream.
 
 Prints its port, and when its input ends how long its loop stood still.
 """
@@ -24,11 +25,11 @@ from tests.edge.load_process import LOGIN
 from .stall import Stall
 
 
-async def serve(upstream: int, bounds: dict[str, Any], deadlines: dict[str, Any]) -> None:
+async def serve(port: int, bounds: dict[str, Any], deadlines: dict[str, Any], upstream: dict[str, Any]) -> None:
     loop = asyncio.get_running_loop()
     gateway = Gateway(
         Ruleset([LOGIN]),
-        Upstream("127.0.0.1", upstream, "auth", connections=512, first_byte=5.0, stall=5.0),
+        Upstream("127.0.0.1", port, "auth", **{"connections": 512, "first_byte": 5.0, "stall": 5.0, **upstream}),
         loop=loop,
         clock=lambda: 0.0,
         entropy=os.urandom,
@@ -49,4 +50,4 @@ async def serve(upstream: int, bounds: dict[str, Any], deadlines: dict[str, Any]
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(int(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3])))
+    uvloop.run(serve(int(sys.argv[1]), *map(json.loads, sys.argv[2:])))
