@@ -164,6 +164,10 @@ class UpstreamConnection(asyncio.Protocol):
         """Say whether the connection may be used again: open, and nothing to read on it, not even its end."""
         return not self.closed and not self.transport.is_closing() and not (self._poll and self._poll.poll(0))
 
+    def rest(self) -> None:
+        """Wait for a request, used before or not; an upstream does not keep a connection for ever."""
+        self._timer.set(self._options.idle)
+
     def begin(self, caller: Caller, method: str, upgrade: bytes | None) -> None:
         self._caller = caller
         self._method = method
@@ -345,7 +349,6 @@ class UpstreamConnection(asyncio.Protocol):
             if self._paused:
                 self._paused = False
                 self.transport.resume_reading()
-            self._timer.set(self._options.idle)
             self._pool.release(self)
         else:
             self.abort()
@@ -436,6 +439,7 @@ class Pool:
         if self.closed:
             connection.abort()
         elif not self._waiting:
+            connection.rest()
             self._idle.append(connection)
         elif connection.clean():
             self._waiting.popleft().upstream_ready(connection)
