@@ -88,6 +88,12 @@ class Proxy:
     def port(self) -> int:
         return int(self.address.rpartition(":")[2])
 
+    @property
+    def admin(self) -> str:
+        """Give the address of the admin port."""
+        [line] = [line for line in self.greeting if line.startswith("  admin")]
+        return line.split()[-1]
+
     def event(self, name: str, **fields: Any) -> dict[str, Any]:
         """Wait for a line of the log, from the first one that was not waited for."""
         end, seen = time.monotonic() + PATIENCE, 0

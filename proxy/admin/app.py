@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import time
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from ..edge.listener import Listener
 from ..edge.reach import Reach
 from ..edge.workers import hear
 from ..observe.board import Board
 from ..observe.health import reasons_against
 from .exposition import expose
 from .guard import dress, make_guard
+from .visits import Visits, note
 
 BOARD: web.AppKey[Board] = web.AppKey("board", Board)
 REACH: web.AppKey[Reach] = web.AppKey("reach", Reach)
@@ -28,7 +29,7 @@ def make_app(board: Board, reach: Reach, *, needed: bool, loopback: bool, token:
 
     `needed` says whether a run is ready only while the upstream can be reached.
     """
-    app = web.Application(middlewares=[make_guard(loopback=loopback, token=token)], client_max_size=1 << 20)
+    app = web.Application(middlewares=[note, make_guard(loopback=loopback, token=token)], client_max_size=1 << 20)
     app[BOARD] = board
     app[REACH] = reach
     app[NEEDED] = needed
@@ -55,24 +56,6 @@ async def _metrics(request: web.Request) -> web.Response:
     return web.Response(body=metrics, headers={"Content-Type": _CONTENT_TYPE})
 
 
-class _Protocol(web.RequestHandler):
-    """HTTP as aiohttp speaks it, but what could not be read is neither logged nor sent back: it may hold a token."""
-
-    __slots__ = ()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        words = "the admin port failed\n" if status >= 500 else "the request is malformed\n"
-        response = web.Response(status=status, text=words, headers={"Server": "vestibule"})
-        response.force_close()
-        return response
-
-
 async def serve(
     app: web.Application,
     sock: socket.socket,
@@ -82,26 +65,20 @@ async def serve(
 ) -> None:
     """Wait for `begin`, which is given the event of a stop, then serve until SIGTERM or the end of the supervisor."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    silent = logging.getLogger("vestibule.admin")
-    silent.disabled = True
     runner = web.AppRunner(app, handle_signals=False)
     await runner.setup()
-    connections = runner.server
-    if connections is None:
+    if runner.server is None:
         raise RuntimeError("the admin port has no server")
-
-    def connect() -> _Protocol:
-        return _Protocol(connections, loop=loop, keepalive_timeout=30.0, access_log=silent, logger=silent)
-
     hear(loop, alive, stop.set, lambda: None)
     watching = loop.create_task(app[REACH].watch())
     await begin(stop)
     if not stop.is_set():
-        listen = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
-        server = await listen(connect, sock=sock)
+        visits = Visits(runner.server, loop)
+        listener = Listener(visits, sock, most=visits.most)
         tell("info", "admin-ready")
         await stop.wait()
-        server.close()
+        # Who is in the queue is answered by the run that takes the place of this one.
+        listener.stop()
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
     await runner.cleanup()

@@ -134,11 +134,15 @@ class Listener(Generic[_Connection]):
 
     def close(self) -> None:
         """Take who is in the queue, whom the end of the socket would reset, and then no more."""
+        while not self._closed and self._resumed is None and self._accept():
+            continue
+        self.stop()
+
+    def stop(self) -> None:
+        """Take no more."""
         if self._closed:
             return
         self._closed = True
-        while self._resumed is None and self._accept():
-            continue
         if self._resumed is not None:
             self._resumed.cancel()
         else:

@@ -45,13 +45,8 @@ def ask(address: str, path: str, headers: Mapping[str, str] | None = None) -> An
         connection.close()
 
 
-def admin_of(proxy: Proxy) -> str:
-    [line] = [line for line in proxy.greeting if line.startswith("  admin")]
-    return line.split()[-1]
-
-
 def metrics(proxy: Proxy) -> dict[str, float]:
-    text = ask(admin_of(proxy), "/metrics").body.decode()
+    text = ask(proxy.admin, "/metrics").body.decode()
     found = re.findall(r"^(vestibule_[^ ]+) (\S+)$", text, re.MULTILINE)
     return {name: float(value) for name, value in found}
 
@@ -79,8 +74,8 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
 
 
 def test_a_run_that_serves_is_alive_and_ready(proxy: Proxy) -> None:
-    assert ask(admin_of(proxy), "/livez").json == {"live": True}
-    answer = ask(admin_of(proxy), "/readyz")
+    assert ask(proxy.admin, "/livez").json == {"live": True}
+    answer = ask(proxy.admin, "/readyz")
     assert (answer.status, answer.json) == (200, {"ready": True, "reasons": []})
     assert answer.headers["Cache-Control"] == "no-store"
     assert "Server" not in answer.headers
@@ -140,14 +135,14 @@ def test_no_admin_path_is_on_the_port_of_clients(proxy: Proxy) -> None:
 def test_a_page_in_the_browser_of_an_operator_gets_nothing(
     proxy: Proxy, path: str, headers: dict[str, str], status: int
 ) -> None:
-    answer = ask(admin_of(proxy), path, headers)
+    answer = ask(proxy.admin, path, headers)
     assert answer.status == status
     assert b"vestibule" not in answer.body
     assert answer.headers["Cache-Control"] == "no-store"
 
 
 def test_what_the_admin_port_cannot_read_is_in_no_log_and_no_banner(proxy: Proxy) -> None:
-    port = int(admin_of(proxy).rpartition(":")[2])
+    port = int(proxy.admin.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port)) as raw:
         raw.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer CANARY\x01\r\n\r\n")
         answer = b"".join(iter(lambda: raw.recv(65_536), b""))
@@ -193,7 +188,7 @@ def test_a_token_opens_the_metrics_and_probes_need_none() -> None:
     token = {"VESTIBULE_SECRET_ADMIN": "test-only-token"}
     words = ("--upstream", "http://127.0.0.1:1", "--admin", "0.0.0.0:0", "--admin-token", "admin")
     with running(*words, "--admin-ready", "workers", env=token) as proxy:
-        address = admin_of(proxy).replace("0.0.0.0", "127.0.0.1")
+        address = proxy.admin.replace("0.0.0.0", "127.0.0.1")
         assert ask(address, "/readyz", {"Host": "10.0.0.7:80"}).status == 200
         for wrong in ({}, {"Authorization": "Bearer test-only-tokem"}, {"Authorization": "Basic test-only-token"}):
             answer = ask(address, "/metrics", wrong)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.admin.test_admin import admin_of, ask, eventually, metrics
+from tests.admin.test_admin import ask, eventually, metrics
 from tests.figures import Figures
 from tests.running import PATIENCE, ROOT, Proxy, run_command, running
 from tests.serving import Load, answering
@@ -73,7 +73,7 @@ def test_a_stop_under_load_loses_no_request(upstream: str, figures: Figures) -> 
         running("--upstream", upstream, *WORKERS, *ADMIN, "--drain-delay", "1s", "--log-level", "info") as proxy,
         Load(proxy.port, until_refused=True) as load,
     ):
-        admin = admin_of(proxy)
+        admin = proxy.admin
         load.more(100)
         proxy.process.send_signal(signal.SIGTERM)
         proxy.event("draining")
@@ -395,14 +395,14 @@ def test_a_run_starts_while_everything_it_needs_is_down_and_recovers_by_itself(t
 def test_a_run_whose_upstream_is_not_there_starts_and_says_so(upstream: str) -> None:
     with running("--upstream", upstream, *ADMIN) as proxy:
         assert proxy.call("GET", "/").status == 502
-        assert ask(admin_of(proxy), "/livez").status == 200
-        answer = ask(admin_of(proxy), "/readyz")
+        assert ask(proxy.admin, "/livez").status == 200
+        answer = ask(proxy.admin, "/readyz")
         assert (answer.status, answer.json["reasons"]) == (503, ["the upstream cannot be reached"])
         found = metrics(proxy)
         assert (found["vestibule_ready"], found["vestibule_upstream_up"]) == (0, 0)
         assert proxy.stop() == 0
     with running("--upstream", upstream, *ADMIN, "--admin-ready", "workers") as proxy:
-        assert ask(admin_of(proxy), "/readyz").status == 200
+        assert ask(proxy.admin, "/readyz").status == 200
 
 
 def test_a_run_whose_upstream_goes_is_not_ready_until_it_is_back_and_needs_nobody_for_that() -> None:
@@ -418,7 +418,7 @@ def test_a_run_whose_upstream_goes_is_not_ready_until_it_is_back_and_needs_nobod
                 while proxy.call("GET", "/").status != 502:
                     continue
                 eventually(proxy, "vestibule_ready", 0)
-                assert ask(admin_of(proxy), "/livez").status == 200
+                assert ask(proxy.admin, "/livez").status == 200
                 stack.enter_context(answering(port))
             eventually(proxy, "vestibule_ready", 1)
             assert proxy.stop() == 0
