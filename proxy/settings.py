@@ -204,10 +204,10 @@ class LimitSettings(Model):
     json_depth: Count = Field(64, description="Levels of a JSON body that rules read.")
     stream_bytes: Size = Field(16 << 30, description="A body that passes through.")
     connections: Count = Field(10_000, description="Client connections of each worker.")
-    memory: Size = Field(
-        0,
+    memory: Size | None = Field(
+        None,
         description="Resident memory of each worker: at 95 % of it requests get a 503 and connections are not kept. "
-        "0 is no cap.",
+        "When not given, its share of what the container (control group) may have, if that is limited. 0 is no cap.",
     )
     deadlines: ClientDeadlines = Field(default_factory=ClientDeadlines)
 
@@ -466,7 +466,7 @@ def _check_together(settings: Settings) -> list[str]:
         faults.append("tls: give both `cert` and `key`, or neither")
     if (settings.upstream.tls.cert is None) != (settings.upstream.tls.key is None):
         faults.append("upstream.tls: give both `cert` and `key`, or neither")
-    if 0 < settings.limits.memory < LEAST_MEMORY:
+    if 0 < (settings.limits.memory or 0) < LEAST_MEMORY:
         faults.append(f"limits.memory: a worker needs {LEAST_MEMORY >> 20} MiB for itself")
     if settings.admin.listen and not settings.admin.token and not is_loopback(settings.admin.listen):
         faults.append("admin.token: an admin port that others can reach needs one, the name of a secret")

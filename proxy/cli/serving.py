@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ..edge.cgroup import memory_limit, share_memory
 from ..edge.gateway import Gateway, Perform, Record, Tell
 from ..edge.handover import Handover, Predecessor, name_admin
 from ..edge.listener import share_descriptors
@@ -32,7 +33,7 @@ from ..observe.health import ready_workers
 from ..observe.log import Log, open_sink
 from ..observe.metrics import Metrics
 from ..services.secrets import Secrets
-from ..settings import Settings, is_loopback
+from ..settings import LEAST_MEMORY, Settings, is_loopback
 from .services import ChosenStore, count_effects, open_services
 
 if TYPE_CHECKING:
@@ -239,7 +240,9 @@ class Serving:
             log.exchange(exchange, facts)
             metrics.exchange(exchange, facts)
 
-        gateway = make_gateway(settings, ruleset, upstream, record, count_effects(services.perform, metrics), log.event)
+        perform = count_effects(services.perform, metrics)
+        memory = choose_memory(limits.memory, memory_limit(), settings.workers, log.event)
+        gateway = make_gateway(settings, ruleset, upstream, record, perform, log.event, memory=memory)
         server = Server(
             gateway,
             self.sockets,
@@ -278,8 +281,25 @@ class Serving:
         return built.ruleset, texts.generation
 
 
+def choose_memory(given: int | None, limit: int | None, workers: int, tell: Tell) -> int:
+    """Give the memory of each worker: what is given, else its share of the container's limit, else 0 for no cap."""
+    if given is not None or limit is None:
+        return given or 0
+    share = share_memory(limit, workers)
+    if share < LEAST_MEMORY:
+        tell("warning", "little-memory", limit=limit, workers=workers, cap=LEAST_MEMORY)
+    return max(share, LEAST_MEMORY)
+
+
 def make_gateway(
-    settings: Settings, ruleset: Ruleset, upstream: Upstream, record: Record, perform: Perform, tell: Tell
+    settings: Settings,
+    ruleset: Ruleset,
+    upstream: Upstream,
+    record: Record,
+    perform: Perform,
+    tell: Tell,
+    *,
+    memory: int,
 ) -> Gateway:
     """Turn the settings into the data plane of a worker."""
     limits = settings.limits
@@ -298,7 +318,7 @@ def make_gateway(
             target=limits.target_bytes,
             stream=limits.stream_bytes,
             connections=limits.connections,
-            memory=limits.memory,
+            memory=memory,
         ),
         deadlines=Deadlines(
             header=limits.deadlines.header,

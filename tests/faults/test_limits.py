@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from proxy.edge.cgroup import share_memory
 from tests.figures import Figures
 from tests.running import Proxy, running
 from tests.wire import LOOPBACK, PATIENCE, Wire, ok
@@ -45,6 +47,29 @@ async def plain_upstream(go: asyncio.Event | None = None) -> AsyncIterator[int]:
     server = await asyncio.start_server(serve, LOOPBACK, 0, limit=1 << 24)
     yield server.sockets[0].getsockname()[1]
     server.close()
+
+
+@asynccontextmanager
+async def body_upstream() -> AsyncIterator[int]:
+    """Run an upstream that reads bodies whose length is told, and answers."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+                writer.write(ok())
+        writer.close()
+
+    server = await asyncio.start_server(serve, LOOPBACK, 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+
+
+def all_resident(proxy: Proxy) -> int:
+    """Give the most that the processes of a run had resident, in bytes; what they share counts for each."""
+    pid = proxy.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return sum(Process(one, 0).most_resident() for one in (pid, *map(int, children)))
 
 
 def process_of(proxy: Proxy) -> Process:
@@ -138,6 +163,50 @@ async def test_short_of_memory_new_requests_get_a_503_and_all_is_well_afterwards
             proxy.event("memory-enough")
             figures.add("faults", cases=len(wires))
             assert proxy.stop() == 0
+
+
+async def test_a_thousand_bodies_of_a_megabyte_fit_into_a_container_of_256_or_get_a_503(
+    tmp_path: Path, figures: Figures
+) -> None:
+    count, container = 1_000, 256 * MB
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(READS)
+    body = b'{"a":"' + b"x" * (MB - 8) + b'"}'
+    request = b"POST /read HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+    data = memoryview(request % (len(body), body))
+    loop = asyncio.get_running_loop()
+    # What the container's limit comes to is tested where it is read.
+    words = ("--rules", rules, "--limits-memory", str(share_memory(container, 1)), "--limits-deadlines-body", "60s")
+    sent = asyncio.Event()
+    left = count
+
+    async def upload(port: int) -> int:
+        """Send all but the last byte, and that when everyone has: gives the status of the answer."""
+        nonlocal left
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            await loop.sock_connect(sock, (LOOPBACK, port))
+            with contextlib.suppress(ConnectionError):
+                await loop.sock_sendall(sock, data[:-1])
+            left -= 1
+            if not left:
+                sent.set()
+            await sent.wait()
+            with contextlib.suppress(ConnectionError):
+                await loop.sock_sendall(sock, data[-1:])
+            answer = await asyncio.wait_for(loop.sock_recv(sock, 4096), 6 * PATIENCE)
+            return int(answer.split(b" ", 2)[1])
+
+    async with body_upstream() as port:
+        with running("--upstream", f"http://{LOOPBACK}:{port}", *words) as proxy:
+            process = process_of(proxy)
+            statuses = await asyncio.gather(*(upload(proxy.port) for _ in range(count)))
+            assert set(statuses) == {200, 503}
+            assert process.most_resident() < share_memory(container, 1)
+            assert all_resident(proxy) < container
+            figures.add("faults", cases=count)
+            assert proxy.stop() == 0
+            assert "worker-died" not in proxy.rest()
 
 
 # What a client sends and does not finish, so that it is held: (case, head, body).
