@@ -14,13 +14,14 @@ from ..edge.reach import Reach
 from ..edge.workers import hear
 from ..observe.board import Board
 from ..observe.health import reasons_against
-from .exposition import expose
+from .exposition import Exposition, expose
 from .guard import dress, make_guard
 from .visits import Visits, note
 
 BOARD: web.AppKey[Board] = web.AppKey("board", Board)
 REACH: web.AppKey[Reach] = web.AppKey("reach", Reach)
 NEEDED: web.AppKey[bool] = web.AppKey("needed", bool)
+EXPOSITION: web.AppKey[Exposition] = web.AppKey("exposition", Exposition)
 _CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
 
 
@@ -33,6 +34,7 @@ def make_app(board: Board, reach: Reach, *, needed: bool, loopback: bool, token:
     app[BOARD] = board
     app[REACH] = reach
     app[NEEDED] = needed
+    app[EXPOSITION] = Exposition(lambda now: expose(board, now, reached=reach.holds, needed=needed), time.monotonic)
     app.on_response_prepare.append(dress)
     app.router.add_get("/livez", _livez)
     app.router.add_get("/readyz", _readyz)
@@ -51,9 +53,7 @@ async def _readyz(request: web.Request) -> web.Response:
 
 
 async def _metrics(request: web.Request) -> web.Response:
-    app = request.app
-    metrics = expose(app[BOARD], time.monotonic(), reached=app[REACH].holds, needed=app[NEEDED])
-    return web.Response(body=metrics, headers={"Content-Type": _CONTENT_TYPE})
+    return web.Response(body=request.app[EXPOSITION].page(), headers={"Content-Type": _CONTENT_TYPE})
 
 
 async def serve(

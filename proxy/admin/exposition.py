@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -28,11 +28,35 @@ _GAUGES: dict[str, tuple[str, bool]] = {
 }
 
 
+# Workers tell of themselves no more often.
+_KEPT = 0.25
+# With very many series a page takes a while to write: the rest of the time is for probes.
+_REST = 3
+
+
 def expose(board: Board, now: float, *, reached: bool, needed: bool) -> bytes:
     """Write all metrics; `now` is of the monotonic clock, `needed` says whether requests need an upstream in reach."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Run(board, now, reached, needed))
     return generate_latest(registry)
+
+
+class Exposition:
+    """Gives what `write` writes, which is told the time; however many ask at once, for a moment they get the same page."""
+
+    def __init__(self, write: Callable[[float], bytes], clock: Callable[[], float]) -> None:
+        self._write = write
+        self._clock = clock
+        self._until = float("-inf")
+        self._page = b""
+
+    def page(self) -> bytes:
+        begun = self._clock()
+        if begun >= self._until:
+            self._page = self._write(begun)
+            ended = self._clock()
+            self._until = ended + max(_KEPT, _REST * (ended - begun))
+        return self._page
 
 
 class _Run(Collector):

@@ -11,8 +11,10 @@ import logging
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from ..edge.downstream import FRESH
 from ..edge.listener import share_descriptors
 from ..edge.options import Deadlines
+from ..edge.sockets import unread
 
 _MOST = 128
 _SECONDS = 10.0
@@ -21,11 +23,12 @@ _SECONDS = 10.0
 class Visit(web.RequestHandler):
     """HTTP as aiohttp speaks it, but what could not be read is neither logged nor sent back: it may hold a token."""
 
-    __slots__ = ("_end", "_visits")
+    __slots__ = ("_born", "_end", "_visits")
 
     def __init__(self, visits: Visits) -> None:
         super().__init__(visits.server, loop=visits.loop, access_log=visits.silent, logger=visits.silent)
         self._visits = visits
+        self._born = visits.loop.time()
         self._end: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -43,6 +46,14 @@ class Visit(web.RequestHandler):
         if self._end is not None:
             self._end.cancel()
         super().connection_lost(exc)
+
+    @property
+    def silent(self) -> bool:
+        """Say whether nothing has come for a while, also not what the loop has yet to read."""
+        transport = self.transport
+        if transport is None or self._visits.loop.time() - self._born < FRESH:
+            return False
+        return not unread(transport.get_extra_info("socket"))
 
     def answering(self) -> None:
         """Note that a request has come."""
@@ -87,9 +98,10 @@ class Visits:
     def make_room(self) -> int:
         """Cut who has said nothing for longest; gives how many it were."""
         for visit in self.silents:
-            del self.silents[visit]
-            visit.cut()
-            return 1
+            if visit.silent:
+                del self.silents[visit]
+                visit.cut()
+                return 1
         return 0
 
 

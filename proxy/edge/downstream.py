@@ -7,7 +7,6 @@ ends with that answer.
 from __future__ import annotations
 
 import asyncio
-import select
 from typing import Any, cast
 
 from ..engine.errors import Unreadable
@@ -20,7 +19,7 @@ from .origin import Peer
 from .parsers import request_parser
 from .passage import Passage
 from .refusal import Refusal
-from .sockets import prepare, reset, untaken
+from .sockets import prepare, reset, unread, untaken
 from .stream import Tunnel
 
 _CHUNK = 32
@@ -426,12 +425,25 @@ class Connection(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         """Close a connection on which nothing is under way; one that is new may still bring what it was made for."""
-        if self.idle and not self.fresh and not self._linger and not self.closed and not self._unread():
+        if (
+            self.idle
+            and not self.fresh
+            and not self._linger
+            and not self.closed
+            and not unread(self.transport.get_extra_info("socket"))
+        ):
             self.end()
 
     def make_room(self) -> bool:
         """Close a connection that waits for a request, in favour of another; say whether it did."""
-        if not self.idle or self.fresh or self.writing or self._linger or self.closed or self._unread():
+        if (
+            not self.idle
+            or self.fresh
+            or self.writing
+            or self._linger
+            or self.closed
+            or unread(self.transport.get_extra_info("socket"))
+        ):
             return False
         # Nothing is on its way in either direction, so that for the client it is a clean end.
         self.transport.abort()
@@ -452,15 +464,6 @@ class Connection(asyncio.Protocol):
         return (
             self.idle and not self._linger and self._born is not None and self.gateway.loop.time() - self._born < FRESH
         )
-
-    def _unread(self) -> bool:
-        """Say whether bytes lie in the socket that the loop has not come to."""
-        sock = self.transport.get_extra_info("socket")
-        if sock is None or sock.fileno() < 0:
-            return False
-        poll = select.poll()
-        poll.register(sock.fileno(), select.POLLIN)
-        return any(event & select.POLLIN and not event & select.POLLRDHUP for _, event in poll.poll(0))
 
     def cut(self, cause: str) -> None:
         """Cut the connection and what is under way on it."""

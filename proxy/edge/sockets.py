@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import select
 import socket
 import ssl
 import stat
@@ -95,3 +96,12 @@ def untaken(sock: socket.socket | None) -> int:
         )
     except OSError:
         return 0
+
+
+def unread(sock: socket.socket | None) -> bool:
+    """Say whether bytes lie in a connection's socket that the loop has not come to."""
+    if sock is None or sock.fileno() < 0:
+        return False
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return any(event & select.POLLIN and not event & select.POLLRDHUP for _, event in poll.poll(0))
