@@ -42,7 +42,7 @@ def expose(board: Board, now: float, *, reached: bool, needed: bool) -> bytes:
 
 
 class Exposition:
-    """Gives what `write` writes, which is told the time; however many ask at once, for a moment they get the same page."""
+    """Gives what `write` writes of a moment; however many ask at once, for a while they get the same page."""
 
     def __init__(self, write: Callable[[float], bytes], clock: Callable[[], float]) -> None:
         self._write = write

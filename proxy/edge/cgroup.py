@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-# For the processes that do not serve, beyond what all of them share, and for the kernel's buffers.
+# For the processes that do not serve, beyond what all of them share.
 _OTHERS = 48 << 20
-_SHARE = 8
+# For the kernel's buffers, and because a worker may run past its cap for a moment.
+_SHARE = 4
 # Version 1 says a number of this size for "no limit".
 _NONE = 1 << 60
 # By the type of the file system.

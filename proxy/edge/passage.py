@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .downstream import Connection
 
 _HELD = 65_536
+# A body up to this size is copied, to be written with its head at once; a larger one would be held twice.
+_COPIED = 65_536
 # Effects whose end must be known, whether the client is there or not.
 _KEPT_UP = (Reserve, Settle, Share, Publish)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -235,6 +237,8 @@ class Passage:
         self._connection.timer.clear()
         self._collecting = False
         parts, self._parts = self._parts, []
+        # It is put together, and perhaps edited: the memory of the parts may be too scattered to be used for that.
+        self._gateway.memory.take(2 * self._size)
         self._size = 0
         self.exchange.request.content = parts[0] if len(parts) == 1 else b"".join(parts)
         self._begin()
@@ -334,7 +338,11 @@ class Passage:
         data, self._request = self._request, b""
         content = request.content
         if content is not None:
-            connection.send(data + content, last=True)
+            if len(content) <= _COPIED:
+                connection.send(data + content, last=True)
+            else:
+                connection.send(data, last=False)
+                connection.send(content, last=True)
             return
         parts, self._parts = self._parts, []
         self._size = 0
@@ -402,6 +410,7 @@ class Passage:
             response, self._answer = self._answer, None
             if response is not None:
                 parts, self._parts = self._parts, []
+                self._gateway.memory.take(2 * self._size)
                 response.content = parts[0] if len(parts) == 1 else b"".join(parts)
                 self._after(response)
         elif self._streams:

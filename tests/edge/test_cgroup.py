@@ -66,8 +66,8 @@ def test_the_least_limit_that_holds_is_found(machine: str, tmp_path: Path) -> No
 
 
 def test_workers_share_what_the_others_leave() -> None:
-    assert share_memory(256 * MB, 1) == 176 * MB
-    assert share_memory(1024 * MB, 4) == 212 * MB
+    assert share_memory(256 * MB, 1) == 144 * MB
+    assert share_memory(1024 * MB, 4) == 180 * MB
     assert share_memory(16 * MB, 1) == 0
 
 
@@ -80,7 +80,7 @@ def test_what_is_given_holds_and_a_limit_only_without_it() -> None:
     assert choose_memory(200 * MB, 256 * MB, 1, tell) == 200 * MB
     assert choose_memory(0, 256 * MB, 1, tell) == 0
     assert choose_memory(None, None, 1, tell) == 0
-    assert choose_memory(None, 256 * MB, 1, tell) == 176 * MB
+    assert choose_memory(None, 256 * MB, 1, tell) == 144 * MB
     assert told == []
     # Too little to serve with: it serves, as it would without a cap, and says so.
     assert choose_memory(None, 256 * MB, 4, tell) == LEAST_MEMORY
