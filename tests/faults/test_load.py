@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +17,7 @@ from .load import NumberedUpstream, Report, load
 from .process import serving
 
 REQUESTS = 20_000
+STOLEN = 3_000  # while a processor is shared
 
 
 async def test_nobody_gets_anothers_answer_and_nothing_is_sent_twice(figures: Figures) -> None:
@@ -35,6 +39,35 @@ async def test_nobody_gets_anothers_answer_and_nothing_is_sent_twice(figures: Fi
     assert report.twice == 0
     figures.add("wrong-answers", cases=REQUESTS, found=report.wrong)
     figures.add("deliveries", cases=sum(report.delivered.values()), found=report.twice)
+
+
+def waited(pid: int) -> int:
+    """Give how long a process stood in the queue for a processor, in nanoseconds."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1])
+
+
+async def test_with_half_of_the_processor_stolen_every_request_is_answered_and_none_is_cut(figures: Figures) -> None:
+    report = Report()
+    upstream = NumberedUpstream(report, seed=17, rate=0.0)
+    await upstream.start()
+    # Deadlines that a proxy which runs half of the time keeps easily, and one that counts wrongly does not.
+    async with serving(upstream.port, figures, deadlines={"header": 5.0, "stall": 5.0, "total": 10.0}) as process:
+        processor = min(os.sched_getaffinity(0))
+        os.sched_setaffinity(process.pid, {processor})
+        thief = await asyncio.create_subprocess_exec(sys.executable, "-c", "while True: pass")
+        try:
+            os.sched_setaffinity(thief.pid, {processor})
+            before = waited(process.pid)
+            await load(process.port, report, count=STOLEN, shoppers=32, seed=17, rate=0.0)
+            # The test can fail: something was stolen.
+            assert waited(process.pid) > before
+        finally:
+            thief.kill()
+            await thief.wait()
+    await upstream.stop()
+    assert (report.asked, report.right, report.wrong, report.twice) == (STOLEN, STOLEN, 0, 0)
+    figures.add("wrong-answers", cases=STOLEN, found=report.wrong)
+    figures.add("deliveries", cases=STOLEN, found=report.twice)
 
 
 @pytest.mark.soak
