@@ -9,7 +9,7 @@ from typing import Any
 
 import re2
 
-from ..engine.errors import Unreadable
+from ..engine.errors import EvaluationError, Unreadable
 from ..engine.message import Request
 from ..engine.ruleset import PathPattern
 from ..engine.target import canonical
@@ -156,7 +156,11 @@ def _context(read: Callable[[Request], Any], wanted: Any) -> Predicate:
     values = wanted if isinstance(wanted, list) else [wanted]
 
     def holds(request: Request) -> bool:
-        value = read(request)
+        try:
+            value = read(request)
+        except EvaluationError:
+            # What was not sent is equal to nothing.
+            return False
         return any(type(value) is type(other) and value == other for other in values)
 
     return holds
