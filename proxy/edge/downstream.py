@@ -226,7 +226,7 @@ class Connection(asyncio.Protocol):
         rest, self._rest = self._rest, b""
         if rest:
             self._feed(rest)
-        if self.ended and not self._linger and not self._ends_within() and self._passage is None and not self._rest:
+        if self.ended and not self._linger and not self._ends_within() and self.idle:
             self.transport.close()
 
     def _feed_head(self, data: bytes) -> bytes:
@@ -266,8 +266,8 @@ class Connection(asyncio.Protocol):
         message, payload = messages[0]
         try:
             head = read_request(message, self._peer, gateway.bounds, gateway.trust)
-        except Unreadable as error:
-            raise Refusal(error.status, error.cause) from None
+        except Unreadable as unreadable:
+            raise Refusal(unreadable.status, unreadable.cause) from None
         if gateway.memory.short:
             raise Refusal(503, "the proxy is short of memory")
         return self._begin(head, payload, data[end:])

@@ -107,8 +107,8 @@ class Passage:
             return
         try:
             exchange.ruleset.choose(exchange)
-        except Unreadable as error:
-            self.refuse(error.status, error.cause)
+        except Unreadable as unreadable:
+            self.refuse(unreadable.status, unreadable.cause)
             return
         except Exception as error:
             self.refuse(500, f"the rules could not be chosen: {type(error).__name__}")
@@ -308,8 +308,8 @@ class Passage:
                     value = await self._gateway.perform(pending.effect, self.exchange)
             except TimeoutError:
                 failure = EffectFailed("the service did not answer in time", late=True)
-            except EffectFailed as error:
-                failure = error
+            except EffectFailed as failed:
+                failure = failed
             except Exception as error:
                 failure = EffectFailed(f"the service failed: {type(error).__name__}")
             spent = perf_counter() - begun

@@ -126,6 +126,32 @@ class Exchange:
         # What only one feature keeps for an exchange: by name, so that the engine need not know it.
         self.state: dict[str, Any] = {}
 
+    def fork(self) -> Exchange:
+        """Copy an exchange so that a rule can do to the copy what it likes; its notes and its verdict begin anew."""
+        twin = Exchange(self.ruleset, self.request.copy(), clock=self.clock, entropy=self.entropy)
+        twin.received = self.received
+        twin.response = self.response.copy() if self.response is not None else None
+        twin.chosen = self.chosen
+        twin.operation = self.operation
+        twin.dialect = self.dialect
+        twin.correlation = self.correlation
+        twin.params = self.params
+        twin.variables = dict(self.variables)
+        twin.shadowed = self.shadowed
+        twin.deferred = list(self.deferred)
+        twin.obligations = self.obligations
+        twin.suspended = self.suspended
+        twin.continues = self.continues
+        twin.proved = self.proved
+        twin.phase = self.phase
+        twin.rule = self.rule
+        twin.status = self.status
+        twin.ended = self.ended
+        twin.ran = self.ran
+        twin._now = self._now
+        twin.state = dict(self.state)
+        return twin
+
     @property
     def now(self) -> float:
         """The time in seconds since the epoch, read once per phase."""

@@ -143,15 +143,20 @@ class ObjectNode(Node):
 
     __slots__ = ("assigned", "members", "spelling")
 
-    def __init__(self, body: JsonBody, raw: bytes, depth: int) -> None:
+    members: dict[str, Any]
+
+    def __init__(self, body: JsonBody, raw: bytes, depth: int, members: dict[str, Any] | None = None) -> None:
         super().__init__(body, raw, depth)
         self.spelling: dict[str, tuple[bytes, bytes, bytes]] | None = None
         # The names of the members that rules put there.
         self.assigned: set[str] = set()
+        if members is not None:
+            self.members = members
+            return
         if len(raw) <= _CANONICAL:
-            members = _decode_object(raw)
-            if _encode(members) == raw:
-                self.members: dict[str, Any] = members
+            found = _decode_object(raw)
+            if _encode(found) == raw:
+                self.members = found
                 return
         self._cut(raw)
 
@@ -221,9 +226,9 @@ class ObjectNode(Node):
         return b"{" + b",".join(parts) + b"}"
 
     def copy(self, body: JsonBody) -> Node:
-        twin = object.__new__(ObjectNode)
-        twin.body, twin.raw, twin.depth, twin.dirty = body, self.raw, self.depth, self.dirty
-        twin.members = {k: v.copy(body) if isinstance(v, Node) else v for k, v in self.members.items()}
+        members = {k: v.copy(body) if isinstance(v, Node) else v for k, v in self.members.items()}
+        twin = ObjectNode(body, self.raw, self.depth, members)
+        twin.dirty = self.dirty
         twin.opened = [value for value in twin.members.values() if isinstance(value, Node)]
         twin.spelling = dict(self.spelling) if self.spelling is not None else None
         twin.assigned = set(self.assigned)
@@ -235,12 +240,14 @@ class ArrayNode(Node):
 
     __slots__ = ("assigned", "gaps", "items")
 
-    def __init__(self, body: JsonBody, raw: bytes, depth: int) -> None:
+    def __init__(self, body: JsonBody, raw: bytes, depth: int, items: list[Any] | None = None) -> None:
         super().__init__(body, raw, depth)
-        self.items: list[Any] = _decode_array(raw)
         self.gaps: list[tuple[bytes, bytes]] | None = None
         # The elements that rules put there, by identity, as indexes move.
         self.assigned: dict[int, Any] = {}
+        self.items: list[Any] = _decode_array(raw) if items is None else items
+        if items is not None:
+            return
         if len(raw) > _CANONICAL or _encode(self.items) != raw:
             self._cut(raw)
 
@@ -293,9 +300,9 @@ class ArrayNode(Node):
         return b"[" + b",".join(parts) + b"]"
 
     def copy(self, body: JsonBody) -> Node:
-        twin = object.__new__(ArrayNode)
-        twin.body, twin.raw, twin.depth, twin.dirty = body, self.raw, self.depth, self.dirty
-        twin.items = [value.copy(body) if isinstance(value, Node) else value for value in self.items]
+        items = [value.copy(body) if isinstance(value, Node) else value for value in self.items]
+        twin = ArrayNode(body, self.raw, self.depth, items)
+        twin.dirty = self.dirty
         twin.opened = [value for value in twin.items if isinstance(value, Node)]
         twin.gaps = list(self.gaps) if self.gaps is not None else None
         pairs = zip(self.items, twin.items, strict=True) if self.assigned else ()

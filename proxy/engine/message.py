@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from mypy_extensions import mypyc_attr
+
 from .body import FormBody, JsonBody, encode_content, open_body
 from .errors import Side, Unreadable
 from .pairs import Pairs
@@ -95,6 +97,7 @@ class Headers:
         self.lines = [line for line in self.lines if not matches(line[0])]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Message:
     """What requests and responses share: headers and a body that is opened when a rule asks for it.
 
@@ -143,6 +146,7 @@ class Message:
         twin._document = self._document.copy() if self._document is not None else None
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Request(Message):
     """A request as it stands: `path` is canonical (target.py), `query` is None where there was no question mark.
 
@@ -150,7 +154,7 @@ class Request(Message):
     """
 
     __slots__ = ("_cookies", "_parameters", "host", "ip", "ips", "method", "path", "query", "scheme", "version")
-    side = "request"
+    side: ClassVar[Side] = "request"
 
     def __init__(
         self,
@@ -224,11 +228,12 @@ class Request(Message):
         return twin
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Response(Message):
     """A response as it stands. `origin` says who made it: upstream, rule or proxy."""
 
     __slots__ = ("origin", "reason", "status")
-    side = "response"
+    side: ClassVar[Side] = "response"
 
     def __init__(
         self,

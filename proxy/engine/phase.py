@@ -7,7 +7,6 @@ an effect and taken up again. How an exchange begins and what a shell may ask of
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from copy import copy
 from typing import Any
 
 from . import dialects, obligations, readability, results, widening
@@ -83,8 +82,8 @@ class Errand:
             except StopIteration as stop:
                 found: Result | Pending = stop.value
                 return found
-            except NotResumable as error:
-                return turn_away(exchange, error.cause)
+            except NotResumable as refused:
+                return turn_away(exchange, refused.cause)
             except Exception as error:
                 status, cause = classify(error, None)
                 rule = self._rule.name if self._rule is not None else None
@@ -205,11 +204,11 @@ class Phase:
         self._entered = True
         self._budget = rule.timeout
         if rule.shadow:
-            self.exchange = _fork(self.real)
+            self.exchange = self.real.fork()
             self.exchange.variables.update(self.real.shadowed.get(rule.name, ()))
         else:
             if rule.skip_errors:
-                self._saved = _fork(self.real)
+                self._saved = self.real.fork()
             if rule.name not in self.real.ran:
                 self.real.ran.append(rule.name)
         self.exchange.rule = rule
@@ -358,19 +357,6 @@ class Phase:
         if exchange.response is None:
             raise RuntimeError("a phase after the answer has no answer")
         return _finish(exchange, exchange.response)
-
-
-def _fork(exchange: Exchange) -> Exchange:
-    """Copy an exchange so that a rule in shadow can do to it what it likes."""
-    twin = copy(exchange)
-    twin.request = exchange.request.copy()
-    twin.response = exchange.response.copy() if exchange.response is not None else None
-    twin.variables = dict(exchange.variables)
-    twin.deferred = list(exchange.deferred)
-    twin.state = dict(exchange.state)
-    twin.notes = []
-    twin.verdict = Verdict()
-    return twin
 
 
 # How an exchange goes on

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import unquote
+
+from mypy_extensions import mypyc_attr
 
 from .effects import Effect
 from .errors import Side, Unreadable
@@ -158,7 +160,7 @@ class Route:
 
     __slots__ = ("_choices", "_rules", "is_open", "operation")
 
-    remembered = 256
+    remembered: ClassVar[int] = 256
 
     def __init__(self, operation: Operation | None, rules: tuple[Chosen, ...]) -> None:
         self.operation = operation
@@ -245,14 +247,15 @@ def _params(pattern: PathPattern, taken: tuple[str, ...]) -> dict[str, str]:
         raise Unreadable("request", "a path parameter is not UTF-8") from None
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Ruleset:
     """All rules of a configuration. Never changed once built; a reload builds another.
 
     `routes` is bounded: a client that makes up paths empties the memory of routes, no more.
     """
 
-    remembered = 4096
-    none = NO_RULES
+    remembered: ClassVar[int] = 4096
+    none: ClassVar[Choice] = NO_RULES
 
     def __init__(
         self,

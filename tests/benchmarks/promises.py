@@ -9,7 +9,7 @@ from typing import Any
 
 from .report import grid, ratios
 
-OURS = "vestibule"
+OURS = ("vestibule", "vestibule-compiled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,12 @@ def ratio_table(report: Mapping[str, Any]) -> Iterator[str]:
     for one in RATIOS:
         if one.peer not in titles or one.job not in report["jobs"]:
             continue
-        found = ratios(report["turns"], one.figure, OURS, one.job, one.peer)
-        rows.append([
-            f"`{one.job}`, {one.text}, by {titles[one.peer]}", f"{one.most:.2f}", *_spread(found, one.most),
-        ])  # fmt: skip
-    yield from grid(["Vestibule's", "at most", "measured", "of the rounds", ""], rows)
+        for ours in OURS:
+            if ours in titles:
+                found = ratios(report["turns"], one.figure, ours, one.job, one.peer)
+                what = f"`{one.job}`, {one.text}: {titles[ours]} by {titles[one.peer]}"
+                rows.append([what, f"{one.most:.2f}", *_spread(found, one.most)])
+    yield from grid(["", "at most", "measured", "of the rounds", ""], rows)
 
 
 def _spread(found: list[float], most: float) -> tuple[str, str, str]:

@@ -12,7 +12,7 @@ from .peers import Peer
 from .processes import cores, cpu, forget_peak, memory, on_cores, peak
 
 # Whose full speed decides about the fixed load: half of the slowest of them. Who is slower is told as overloaded.
-PACING = ("vestibule", "nginx", "nginx-lua", "nginx-njs", "envoy", "envoy-lua")
+PACING = ("vestibule", "vestibule-compiled", "nginx", "nginx-lua", "nginx-njs", "envoy", "envoy-lua")
 # Nobody is asked for so large a part of what he can do that waiting says more about the load than about him.
 MOST = 0.85
 

@@ -113,7 +113,7 @@ def test_what_has_to_be_reached_is_compared_with_the_median_of_the_rounds(ours: 
         for number, mine in enumerate((ours, 0.1, 9.0))
         for peer, cpu in (("vestibule", mine), ("nginx-lua", 2.0))
     ]
-    report = {"turns": turns, "jobs": ["login"], "titles": {"nginx-lua": "nginx + Lua"}}
+    report = {"turns": turns, "jobs": ["login"], "titles": {"vestibule": "Vestibule", "nginx-lua": "nginx + Lua"}}
     _, _, row, paced = ratio_table(report)
     assert [cell.strip() for cell in row.split("|")[2:6]] == ["1.00", f"{ours / 2:.2f}", "0.05 to 4.50", word]
     assert "not measured" in paced

@@ -380,3 +380,16 @@ def test_a_well_formed_correlation_id_of_the_client_is_taken_over(sent: str, kep
     assert (x.correlation == sent) is kept
     assert run.before(x) is None
     assert x.request.headers.values(b"x-correlation-id") == [x.correlation.encode()]
+
+
+@pytest.mark.skipif(not hasattr(Exchange, "__slots__"), reason="a compiled class does not list its attributes")
+def test_a_fork_of_an_exchange_has_all_that_it_had_but_for_notes_and_verdict() -> None:
+    exchange = begin()
+    for name in Exchange.__slots__:
+        if name not in ("request", "ruleset", "clock", "entropy"):
+            setattr(exchange, name, {"of": name} if name in ("variables", "state") else [name])
+    exchange.response = None
+    twin = exchange.fork()
+    differs = {name for name in Exchange.__slots__ if getattr(twin, name) != getattr(exchange, name)}
+    assert differs == {"request", "notes", "verdict"}
+    assert twin.variables is not exchange.variables

@@ -10,6 +10,7 @@ PEERS = {
     peer.name: peer
     for peer in (
         vestibule.PEER,
+        vestibule.COMPILED,
         nginx.PLAIN,
         nginx.LUA,
         nginx.NJS,

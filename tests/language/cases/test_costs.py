@@ -238,9 +238,7 @@ def test_a_timed_rule_set_is_the_one_that_serves_but_for_its_steps(clock: Clock)
         redact=Redaction(fields=frozenset({"password"})), revision="1", codec=CelCodec(),
     )  # fmt: skip
     timed = timed_rules(given, Meter(clock, FIRST_STEP))
-    known = {
-        name: value
-        for name, value in vars(given).items()
-        if not name.startswith("_") and name not in ("rules", "named")
-    }
-    assert {name: vars(timed)[name] for name in known} == known
+    names = [name for name in dir(given) if not name.startswith("_") and name not in ("rules", "named")]
+    known = {name: getattr(given, name) for name in names if not callable(getattr(given, name))}
+    assert known["revision"] == "1"
+    assert {name: getattr(timed, name) for name in known} == known
