@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..edge.cgroup import memory_limit, share_memory
+from ..edge.entropy import Entropy
 from ..edge.gateway import Gateway, Perform, Record, Tell
 from ..edge.handover import Handover, Predecessor, name_admin
 from ..edge.listener import share_descriptors
@@ -308,7 +309,7 @@ def make_gateway(
         upstream,
         loop=asyncio.get_running_loop(),
         clock=time.time,
-        entropy=os.urandom,
+        entropy=Entropy(),
         record=record,
         perform=perform,
         limits=Limits(limits.body_bytes, limits.decoded_bytes, limits.json_depth),

@@ -17,9 +17,10 @@ import msgspec
 import structlog
 
 from . import redact
+from .access import describe
 
 if TYPE_CHECKING:
-    from ..engine.exchange import Exchange, Verdict
+    from ..engine.exchange import Exchange
     from .facts import Facts
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "off": 100}
@@ -110,39 +111,6 @@ def _line(_: Any, level: str, event: MutableMapping[str, Any]) -> bytes:
     return _encode({"time": _time(), "level": level, "event": event.pop("event"), **event}) + b"\n"
 
 
-class _Line(msgspec.Struct):
-    """The line of an exchange, in the order of its fields; what is unset is left out."""
-
-    time: str
-    level: str
-    event: str
-    pid: int
-    id: str
-    client: str
-    method: str | None
-    path: str
-    query: str | msgspec.UnsetType
-    operation: str | None
-    status: int | None
-    by: str | None
-    rules: list[str]
-    upstream_ms: float | None
-    own_ms: float
-    received: int = msgspec.field(name="in")
-    sent: int = msgspec.field(name="out")
-    # `id` is that of the exchange that was suspended; the return has one of its own.
-    returned: str | msgspec.UnsetType = msgspec.field(name="return", default=msgspec.UNSET)
-    denied_by: str | msgspec.UnsetType = msgspec.UNSET
-    answered_by: str | msgspec.UnsetType = msgspec.UNSET
-    failed_rule: str | msgspec.UnsetType = msgspec.UNSET
-    step: str | msgspec.UnsetType | None = msgspec.UNSET
-    code: str | msgspec.UnsetType = msgspec.UNSET
-    reason: str | msgspec.UnsetType = msgspec.UNSET
-    detail: str | msgspec.UnsetType = msgspec.UNSET
-    cause: str | msgspec.UnsetType = msgspec.UNSET
-    hung_up: bool | msgspec.UnsetType = msgspec.UNSET
-
-
 class Log:
     """The log of one process."""
 
@@ -183,64 +151,10 @@ class Log:
         else:
             level = "info" if facts.error is None else "warning"
         if LEVELS[level] >= self._least:
-            self.sink.msg(_encode(_describe(exchange, facts, level, self._pid)) + b"\n")
+            self.sink.msg(_encode(describe(exchange, facts, _time(), level, self._pid)) + b"\n")
 
     def close(self) -> None:
         self.sink.close()
-
-
-def _describe(exchange: Exchange, facts: Facts, level: str, pid: int) -> _Line:
-    verdict, status, upstream = exchange.verdict, facts.status, facts.upstream
-    path, mark, query = (facts.target or exchange.request.url).partition("?")
-    line = _Line(
-        _time(),
-        level,
-        "exchange",
-        pid,
-        redact.text(exchange.correlation),
-        exchange.request.ip or facts.client,
-        facts.method,
-        redact.text(path),
-        redact.query(query, exchange.ruleset.redact.query) if mark else msgspec.UNSET,
-        exchange.operation.name if exchange.operation is not None else None,
-        # Nobody answered a client that left, or that was cut off, before there was an answer.
-        status or None,
-        verdict.by if status else None,
-        exchange.ran,
-        None if upstream is None else round(upstream, 2),
-        round(facts.total - (upstream or 0.0), 2),
-        facts.received,
-        facts.sent,
-    )
-    if exchange.continues is not None:
-        line.returned = redact.text(exchange.continues)
-    if verdict.by != "upstream":
-        _explain(verdict, line)
-    if facts.error is not None and verdict.cause is None:
-        line.cause = facts.error
-    if facts.hung_up:
-        line.hung_up = True
-    return line
-
-
-def _explain(verdict: Verdict, line: _Line) -> None:
-    rule = verdict.rule
-    if rule is not None:
-        if verdict.by == "proxy":
-            line.failed_rule = rule
-        elif verdict.denies:
-            line.denied_by = rule
-        else:
-            line.answered_by = rule
-        line.step = verdict.step
-    if verdict.code is not None:
-        line.code = redact.text(verdict.code)
-    if verdict.reason is not None:
-        line.reason = redact.text(verdict.reason)
-    if verdict.detail is not None:
-        line.detail = redact.text(verdict.detail)
-    if verdict.cause is not None:
-        line.cause = redact.text(verdict.cause)
 
 
 def _safe(value: Any) -> Any:

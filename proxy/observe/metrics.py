@@ -40,6 +40,22 @@ OTHER = "other"
 _LONGEST = 100
 
 
+_Counters = dict[tuple[str, ...], float]
+
+
+class _Kind:
+    """Where exchanges are counted that have operation, outcome, status, rules and code in common."""
+
+    __slots__ = ("counters", "own", "upstream")
+
+    def __init__(
+        self, counters: list[tuple[_Counters, tuple[str, ...]]], own: list[float], upstream: list[float]
+    ) -> None:
+        self.counters = counters
+        self.own = own
+        self.upstream = upstream
+
+
 class Metrics:
     """The counts of one worker, taken up where one before it left them."""
 
@@ -58,6 +74,7 @@ class Metrics:
         self._hung_up = counters["hung_up"]
         self._received, self._sent = counters["bytes_received"], counters["bytes_sent"]
         self._own, self._upstream = histograms["own_seconds"], histograms["upstream_seconds"]
+        self._kinds: dict[tuple[str, str, int, tuple[str, ...], str | None, str | None], _Kind] = {}
         _add(counters["worker_starts"], ())
 
     def exchange(self, exchange: Exchange | None, facts: Facts) -> None:
@@ -65,7 +82,7 @@ class Metrics:
         if exchange is None:
             _add(self._refused, (str(facts.status),))
             return
-        verdict, rule = exchange.verdict, exchange.verdict.rule
+        verdict = exchange.verdict
         if verdict.by == "upstream":
             outcome = "forwarded" if facts.status else "unanswered"
         elif verdict.by == "proxy":
@@ -73,28 +90,56 @@ class Metrics:
         else:
             outcome = "denied" if verdict.denies else "answered"
         operation = exchange.operation.name if exchange.operation is not None else ""
-        _add(self._requests, (operation, outcome, str(facts.status)))
+        kind = (operation, outcome, facts.status, tuple(exchange.ran), verdict.rule, verdict.code)
+        counted = self._kinds.get(kind)
+        if counted is None:
+            counted = self._kind(*kind)
+        for series, key in counted.counters:
+            series[key] += 1
         if facts.received:
             _add(self._received, (), facts.received)
         if facts.sent:
             _add(self._sent, (), facts.sent)
         if facts.hung_up:
             _add(self._hung_up, ())
-        for name in exchange.ran:
-            _add(self._runs, (name,))
-        if rule is not None:
-            _add(self._outcomes, (rule, outcome))
-            if outcome == "denied":
-                _add(self._denials, (rule, verdict.code or ""))
         for note in exchange.notes:
             if note.kind == "skipped":
                 _add(self._outcomes, (note.rule, "skipped"))
         upstream = facts.upstream
         if upstream is None:
-            _observe(self._own, (operation,), facts.total / 1000)
+            _observe(counted.own, facts.total / 1000)
         else:
-            _observe(self._own, (operation,), (facts.total - upstream) / 1000)
-            _observe(self._upstream, (operation,), upstream / 1000)
+            _observe(counted.own, (facts.total - upstream) / 1000)
+            _observe(counted.upstream, upstream / 1000)
+
+    def _kind(
+        self,
+        operation: str,
+        outcome: str,
+        status: int,
+        ran: tuple[str, ...],
+        rule: str | None,
+        code: str | None,
+    ) -> _Kind:
+        """Find what exchanges of a kind are counted under."""
+        wanted: list[tuple[_Counters, tuple[str, ...]]] = [
+            (self._requests, (operation, outcome, str(status))),
+            *((self._runs, (name,)) for name in ran),
+        ]
+        if rule is not None:
+            wanted.append((self._outcomes, (rule, outcome)))
+            if outcome == "denied":
+                wanted.append((self._denials, (rule, code or "")))
+        counters = []
+        for series, key in wanted:
+            found = key if key in series else _bounded(series, key)
+            series.setdefault(found, 0)
+            counters.append((series, found))
+        if len(self._kinds) >= MOST:
+            self._kinds.clear()
+        made = _Kind(counters, _histogram(self._own, (operation,)), _histogram(self._upstream, (operation,)))
+        self._kinds[(operation, outcome, status, ran, rule, code)] = made
+        return made
 
     def effect(self, service: str, result: str) -> None:
         """Count a call of a rule to a service: `ok`, `failed` or `late`."""
@@ -110,12 +155,17 @@ def _add(series: dict[tuple[str, ...], float], key: tuple[str, ...], amount: flo
         series[key] = series.get(key, 0) + amount
 
 
-def _observe(series: dict[tuple[str, ...], list[float]], key: tuple[str, ...], value: float) -> None:
+def _histogram(series: dict[tuple[str, ...], list[float]], key: tuple[str, ...]) -> list[float]:
+    """Give the buckets of a key, and their sum behind them."""
     found = series.get(key)
     if found is None:
         found = series.setdefault(_bounded(series, key), [0.0] * (len(BOUNDS) + 2))
-    found[bisect_left(BOUNDS, value)] += 1
-    found[-1] += value
+    return found
+
+
+def _observe(buckets: list[float], value: float) -> None:
+    buckets[bisect_left(BOUNDS, value)] += 1
+    buckets[-1] += value
 
 
 def _bounded(series: Sized, key: tuple[str, ...]) -> tuple[str, ...]:
