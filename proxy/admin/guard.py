@@ -44,6 +44,8 @@ def make_guard(*, loopback: bool, token: str | None) -> Middleware:
 async def dress(_: web.BaseRequest, response: web.StreamResponse) -> None:
     """Lay the headers of every answer on it, take the banner off, and let its connection end with it."""
     response.force_close()
+    # The library says so only where it knows before now.
+    response.headers["Connection"] = "close"
     response.headers.update(_HEADERS)
     response.headers.pop("Server", None)
 
