@@ -19,17 +19,18 @@ class Memory:
     """The resident memory of this process against a cap; a cap of 0 is none.
 
     `take` counts the bytes of bodies that are kept between two looks, so that many of them at once cannot run past the
-    cap. `tell` is called whenever `short` changes, `relieve` at every look that finds it so. Raises OSError where the
-    system does not say what is resident.
+    cap, and `give` those that are let go, so that no more are refused than need be. `tell` is called whenever `short`
+    changes, `relieve` at every look that finds it so. Raises OSError where the system does not say what is resident.
     """
 
-    __slots__ = ("_cap", "_file", "_relieve", "_step", "_tell", "_timer", "_trim", "short")
+    __slots__ = ("_cap", "_file", "_given", "_relieve", "_step", "_tell", "_timer", "_trim", "short")
 
     def __init__(self, wheel: Wheel, cap: int, *, tell: Callable[[], None], relieve: Callable[[], None]) -> None:
         self._cap = int(cap * _SHARE)
         self._tell = tell
         self._relieve = relieve
         self._step = sys.maxsize
+        self._given = 0
         self._file = -1
         self._timer = Deadline(wheel, self._look)
         self.short = False
@@ -46,12 +47,20 @@ class Memory:
             self._look()
         return self.short
 
+    def give(self, size: int) -> None:
+        """Count bytes that are kept no more."""
+        if self.short:
+            self._given += size
+            if self._given > _STEP:
+                self._look()
+
     def resident(self) -> int:
         return int(os.pread(self._file, 128, 0).split()[1]) * _PAGE
 
     def _look(self) -> None:
         self._timer.set(_INTERVAL)
         self._step = _STEP
+        self._given = 0
         full = self.resident() > self._cap
         if full and self._trim is not None:
             self._trim(0)

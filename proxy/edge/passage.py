@@ -462,6 +462,7 @@ class Passage:
         self._collecting = self._waits = self._tarries = False
         self._answer = None
         self._parts.clear()
+        self._gateway.memory.give(self._size)
         self._out.clear()
         self.facts.error = cause
         if status < 500:
