@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from .__main__ import main
+from .alone import play as play_alone
 from .engines import serving_upstream
 from .jobs import JOBS
 from .load import WrongAnswer, check, full
@@ -132,3 +133,8 @@ def test_the_cores_that_were_left_are_taken_again() -> None:
     with on_cores({min(before)}):
         assert os.sched_getaffinity(0) == {min(before)}
     assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.parametrize("job", ["login", "pass"])
+def test_exchanges_without_sockets_are_whole(job: str) -> None:
+    assert play_alone(job, 3) > 0
