@@ -10,7 +10,7 @@ from collections.abc import Callable
 from .deadlines import Deadline, Wheel
 
 _INTERVAL = 0.25
-_SHARE = 0.95
+_SHARE = 0.8
 _STEP = 4 << 20
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -18,19 +18,20 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 class Memory:
     """The resident memory of this process against a cap; a cap of 0 is none.
 
-    `take` counts the bytes of bodies that are kept between two looks, so that many of them at once cannot run past the
-    cap, and `give` those that are let go, so that no more are refused than need be. `tell` is called whenever `short`
-    changes, `relieve` at every look that finds it so. Raises OSError where the system does not say what is resident.
+    `take` counts the bytes of bodies that are kept, and `give` those that are let go: a body may come to be there
+    twice, as it was put together and as it waits to be sent, so what is kept counts beside what is resident. `tell` is
+    called whenever `short` changes, `relieve` at every look that finds it so. Raises OSError where the system does not
+    say what is resident.
     """
 
-    __slots__ = ("_cap", "_file", "_given", "_relieve", "_step", "_tell", "_timer", "_trim", "short")
+    __slots__ = ("_cap", "_file", "_given", "_kept", "_relieve", "_step", "_tell", "_timer", "_trim", "short")
 
     def __init__(self, wheel: Wheel, cap: int, *, tell: Callable[[], None], relieve: Callable[[], None]) -> None:
         self._cap = int(cap * _SHARE)
         self._tell = tell
         self._relieve = relieve
         self._step = sys.maxsize
-        self._given = 0
+        self._given = self._kept = 0
         self._file = -1
         self._timer = Deadline(wheel, self._look)
         self.short = False
@@ -42,6 +43,7 @@ class Memory:
 
     def take(self, size: int) -> bool:
         """Count bytes that are kept; gives whether memory is short now."""
+        self._kept += size
         self._step -= size
         if self._step < 0 and not self.short and self._file >= 0:
             self._look()
@@ -49,6 +51,7 @@ class Memory:
 
     def give(self, size: int) -> None:
         """Count bytes that are kept no more."""
+        self._kept -= size
         if self.short:
             self._given += size
             if self._given > _STEP:
@@ -61,10 +64,11 @@ class Memory:
         self._timer.set(_INTERVAL)
         self._step = _STEP
         self._given = 0
-        full = self.resident() > self._cap
+        most = self._cap - self._kept
+        full = self.resident() > most
         if full and self._trim is not None:
             self._trim(0)
-            full = self.resident() > self._cap
+            full = self.resident() > most
         if self.short is not full:
             self.short = full
             self._tell()

@@ -40,10 +40,10 @@ class Passage:
     """The state of one exchange between a client's connection and the upstream's."""
 
     __slots__ = (
-        "_alone", "_answer", "_asking", "_chunked", "_collecting", "_connection", "_discarding", "_gateway", "_head",
-        "_kept_up", "_most", "_out", "_parts", "_replied", "_request", "_returns", "_size", "_sized", "_started",
-        "_streams", "_tarries", "_task", "_tunnel", "_up", "_up_ended", "_up_started", "_waits", "body_done",
-        "exchange", "facts", "finished", "keep",
+        "_alone", "_answer", "_asking", "_bodies", "_chunked", "_collecting", "_connection", "_discarding", "_gateway",
+        "_head", "_kept_up", "_most", "_out", "_parts", "_replied", "_request", "_returns", "_size", "_sized",
+        "_started", "_streams", "_tarries", "_task", "_tunnel", "_up", "_up_ended", "_up_started", "_waits",
+        "body_done", "exchange", "facts", "finished", "keep",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, head: RequestHead) -> None:
@@ -61,6 +61,7 @@ class Passage:
         # Bytes of a body that wait: the request's, to be read by rules or for a connection; later the answer's.
         self._parts: list[bytes] = []
         self._size = 0
+        self._bodies = 0  # what is counted against the cap on memory, for as long as the exchange lasts
         self._collecting = False  # the body that arrives now is kept for the rules
         self._discarding = False  # what is still to come of the request's body is of no use
         self._waits = False  # a rule of `after` waits for an effect
@@ -158,7 +159,7 @@ class Passage:
         if self._collecting:
             if self._size > self._most:
                 self.refuse(413, "the body is over the limit")
-            elif self._gateway.memory.take(size):
+            elif self._takes(size):
                 self.refuse(503, "the proxy is short of memory")
         elif self._size > _HELD:
             self._connection.pause()
@@ -228,6 +229,16 @@ class Passage:
     def collects(self) -> bool:
         return self._collecting
 
+    def _takes(self, size: int) -> bool:
+        """Count bytes of a body that is kept; say whether memory is short."""
+        self._bodies += size
+        return self._gateway.memory.take(size)
+
+    def _let_go(self) -> None:
+        if self._bodies:
+            self._gateway.memory.give(self._bodies)
+            self._bodies = 0
+
     def _ask_for_body(self) -> None:
         if self._head.expects and not self._size:
             self._head.expects = False
@@ -237,8 +248,6 @@ class Passage:
         self._connection.timer.clear()
         self._collecting = False
         parts, self._parts = self._parts, []
-        # It is put together, and perhaps edited: the memory of the parts may be too scattered to be used for that.
-        self._gateway.memory.take(2 * self._size)
         self._size = 0
         self.exchange.request.content = parts[0] if len(parts) == 1 else b"".join(parts)
         self._begin()
@@ -398,7 +407,7 @@ class Passage:
             self._size += len(data)
             if self._size > self._gateway.limits.body:
                 self._fail(Refusal(502, "the answer's body is over the limit"))
-            elif self._gateway.memory.take(len(data)):
+            elif self._takes(len(data)):
                 self._fail(Refusal(503, "the proxy is short of memory"))
 
     def upstream_end(self) -> None:
@@ -410,7 +419,6 @@ class Passage:
             response, self._answer = self._answer, None
             if response is not None:
                 parts, self._parts = self._parts, []
-                self._gateway.memory.take(2 * self._size)
                 response.content = parts[0] if len(parts) == 1 else b"".join(parts)
                 self._after(response)
         elif self._streams:
@@ -462,7 +470,7 @@ class Passage:
         self._collecting = self._waits = self._tarries = False
         self._answer = None
         self._parts.clear()
-        self._gateway.memory.give(self._size)
+        self._let_go()
         self._out.clear()
         self.facts.error = cause
         if status < 500:
@@ -611,6 +619,7 @@ class Passage:
             return
         self.finished = True
         self._gateway.alone.discard(self)
+        self._let_go()
         self.facts.total = (perf_counter() - self._started) * 1000
         self._gateway.record(self.exchange, self.facts)
 

@@ -183,7 +183,8 @@ async def test_a_thousand_bodies_of_a_megabyte_fit_into_a_container_of_256_or_ge
     data = memoryview(request % (len(body), body))
     loop = asyncio.get_running_loop()
     # What the container's limit comes to is tested where it is read.
-    words = ("--rules", rules, "--limits-memory", str(share_memory(container, 1)), "--limits-deadlines-body", "60s")
+    cap = share_memory(container, 1)
+    words = ("--rules", rules, "--limits-memory", str(cap), "--limits-deadlines-body", "60s")
     sent = asyncio.Event()
     left = count
 
