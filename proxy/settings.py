@@ -206,7 +206,7 @@ class LimitSettings(Model):
     connections: Count = Field(10_000, description="Client connections of each worker.")
     memory: Size | None = Field(
         None,
-        description="Resident memory of each worker: at 80 % of it, what bodies may come to take counted in, requests "
+        description="Resident memory of each worker: at 90 % of it, what bodies may come to take counted in, requests "
         "get a 503 and connections are not kept. "
         "When not given, its share of what the container (control group) may have, if that is limited. 0 is no cap.",
     )

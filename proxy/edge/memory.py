@@ -10,7 +10,7 @@ from collections.abc import Callable
 from .deadlines import Deadline, Wheel
 
 _INTERVAL = 0.25
-_SHARE = 0.8
+_SHARE = 0.9
 _STEP = 4 << 20
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 

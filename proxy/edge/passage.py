@@ -156,12 +156,11 @@ class Passage:
             return
         self._size += size
         self._parts.append(data)
-        if self._collecting:
-            if self._size > self._most:
-                self.refuse(413, "the body is over the limit")
-            elif self._takes(size):
-                self.refuse(503, "the proxy is short of memory")
-        elif self._size > _HELD:
+        if self._collecting and self._size > self._most:
+            self.refuse(413, "the body is over the limit")
+        elif self._takes(size):
+            self.refuse(503, "the proxy is short of memory")
+        elif self._size > _HELD and not self._collecting:
             self._connection.pause()
             if self._tarries:
                 self._ask()
@@ -355,6 +354,7 @@ class Passage:
             return
         parts, self._parts = self._parts, []
         self._size = 0
+        self._let_go()
         last = self.body_done
         if parts:
             data += b"".join([chunk(part) for part in parts] if head.chunked else parts)

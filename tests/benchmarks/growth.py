@@ -147,8 +147,9 @@ def _hold(engine: Engine, count: int) -> int:
 
 
 def _closed(sock: socket.socket) -> bool:
+    sock.setblocking(False)
     try:
-        return sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        return sock.recv(1, socket.MSG_PEEK) == b""
     except BlockingIOError:
         return False
 

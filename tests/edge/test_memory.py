@@ -14,7 +14,7 @@ async def test_who_lets_go_of_enough_ends_the_shortage_at_once() -> None:
     wheel = Wheel(asyncio.get_running_loop())
     changes: list[bool] = []
     unbounded = Memory(wheel, 1 << 40, tell=lambda: None, relieve=lambda: None)
-    cap = int((unbounded.resident() + 192 * MB) / 0.8)
+    cap = int((unbounded.resident() + 192 * MB) / 0.9)
     unbounded.close()
     memory = Memory(wheel, cap, tell=lambda: changes.append(memory.short), relieve=lambda: None)
     assert not memory.take(1)

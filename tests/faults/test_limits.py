@@ -217,6 +217,7 @@ async def test_a_thousand_bodies_of_a_megabyte_fit_into_a_container_of_256_or_ge
                 uploads = [group.create_task(upload(proxy.port)) for _ in range(count)]
             statuses = [upload.result() for upload in uploads]
             assert set(statuses) == {200, 503}
+            assert process.most_resident() <= cap
             assert process.most_resident() + private(proxy.process.pid) < container
             figures.add("faults", cases=count)
             assert proxy.stop() == 0
