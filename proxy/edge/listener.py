@@ -21,7 +21,7 @@ from .options import Deadlines
 _SPARE = 64
 # Connections beyond the bound, to tell their clients so.
 _REFUSED = 64
-_BATCH = 64
+_BATCH = 16
 _PAUSE = 0.1
 _TURN = 0.01
 _Connection = TypeVar("_Connection", bound=asyncio.BaseProtocol)
