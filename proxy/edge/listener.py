@@ -21,6 +21,7 @@ from .options import Deadlines
 _SPARE = 64
 # Connections beyond the bound, to tell their clients so.
 _REFUSED = 64
+# Taken in one turn of the loop: each costs most of a millisecond, in which all others wait.
 _BATCH = 16
 _PAUSE = 0.1
 _TURN = 0.01

@@ -126,18 +126,18 @@ def fits(rule: Rule, origin: str, status: int) -> bool:
 class Choice:
     """The rules that an exchange has, and what is known of them together; never changed once built.
 
-    `reads_request` says that one needs the request's body, `is_sampled` that one runs on a share of the exchanges,
+    `needs_request` says that one needs the request's body, `is_sampled` that one runs on a share of the exchanges,
     `reads_answer` that one is for some answers of the upstream only, or reads its body.
     """
 
-    __slots__ = ("_answers", "before", "is_sampled", "reads_answer", "reads_request", "rules")
+    __slots__ = ("_answers", "before", "is_sampled", "needs_request", "reads_answer", "rules")
 
     def __init__(self, rules: tuple[Chosen, ...]) -> None:
         self.rules = rules
         self.before = tuple([chosen for chosen in rules if chosen.rule.before])
         later = [chosen.rule for chosen in rules if chosen.rule.after]
         self.is_sampled = any(chosen.rule.fraction < 1 for chosen in rules)
-        self.reads_request = any(chosen.rule.needs_request for chosen in rules)
+        self.needs_request = any(chosen.rule.needs_request for chosen in rules)
         self.reads_answer = any(rule.needs_response or rule.statuses is not None for rule in later)
         self._answers: dict[tuple[str, int], tuple[tuple[Chosen, ...], bool]] = {}
 

@@ -48,7 +48,7 @@ def begin(
 
 def needs_request(exchange: Exchange) -> bool:
     """Say whether a rule reads the request's body, so that it must be collected before `before`."""
-    return exchange.chosen.reads_request
+    return exchange.chosen.needs_request
 
 
 def needs_response(exchange: Exchange, status: int) -> bool:
