@@ -8,13 +8,38 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-import aiohttp
-from aiohttp import http_exceptions
-from aiohttp import http_parser as _public
-
 from .options import Bounds
+
+_AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+@contextmanager
+def _no_authorities() -> Iterator[None]:
+    """Let nothing find the system's authorities meanwhile.
+
+    aiohttp reads them twice while it is imported, a tenth of the time to start, for TLS settings of its own. All calls
+    of this package bring theirs; one that did not would now trust nobody.
+    """
+    kept = {name: os.environ.get(name) for name in _AUTHORITIES}
+    os.environ.update(dict.fromkeys(_AUTHORITIES, os.devnull))
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
+
+
+with _no_authorities():
+    import aiohttp
+    from aiohttp import http_exceptions
+    from aiohttp import http_parser as _public
 
 _parsers: Any
 try:
