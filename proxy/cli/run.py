@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 import socket
@@ -93,6 +94,8 @@ def command(file: Path | None, *, watch: bool, **values: Any) -> None:
     if not settings.rules:
         click.echo("note: no rules are given; everything passes through unchanged", err=True)
     harden()
+    # Until the processes are forked (`settle`): what is made until then stays.
+    gc.disable()
     _Run(settings, watch=watch).start()
 
 

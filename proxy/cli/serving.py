@@ -23,7 +23,7 @@ from ..edge.options import Bounds, Deadlines, Trust, Upstream
 from ..edge.pulse import Pulse
 from ..edge.reach import Reach
 from ..edge.reload import Reloader, Rules, check, watch
-from ..edge.server import Server
+from ..edge.server import Server, settle
 from ..edge.workers import Role, Supervisor, hear
 from ..engine.message import Limits
 from ..engine.ruleset import Ruleset
@@ -91,6 +91,7 @@ class Serving:
             roles.append(Role("handover", lambda _, alive: self._hand_over(board, alive)))
         if self.admin is not None:
             roles.append(Role("admin", lambda _, alive: self._administer(board, alive), last=True))
+        settle()
         Supervisor(
             roles,
             board=board,

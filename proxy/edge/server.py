@@ -19,9 +19,13 @@ from .listener import Listener
 
 
 def settle() -> None:
-    """Take what is there out of the garbage collector's sight: it stays, and each look at it would hold up the loop."""
+    """Take what is there out of the garbage collector's sight: it stays, and each look at it would hold up the loop.
+
+    The collector looks at what comes after, also where it was not to look at what was made until now.
+    """
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 class Server:

@@ -19,7 +19,7 @@ RULE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 class Model(BaseModel):
     """What all parts of a file share: frozen, and no unknown key."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True, hide_input_in_errors=True)
 
 
 def _listed(value: Any) -> Any:

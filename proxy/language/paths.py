@@ -17,7 +17,9 @@ from ..engine.json_nodes import ArrayNode, Node, ObjectNode
 
 Location = tuple[str | int, ...]
 
-_NAME = re.compile(r"[A-Za-z_\u0080-\ud7ff\ue000-\U0010ffff][A-Za-z0-9_\u0080-\ud7ff\ue000-\U0010ffff]*")
+# A class of all that is not ASCII but no surrogate takes long to compile; the other way round it does not.
+_BEYOND = r"[^\x00-\x7f\ud800-\udfff]"
+_NAME = re.compile(rf"(?:[A-Za-z_]|{_BEYOND})(?:[A-Za-z0-9_]|{_BEYOND})*")
 _INDEX = re.compile(r"0|-?[1-9][0-9]*")
 _WHITE = " \t\n\r"
 _LARGEST = (1 << 53) - 1

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 from . import Store, StoreError
 from .address import StoreAddress
-from .memory import MemoryStore
-from .sealed import SealedStore
 
 if TYPE_CHECKING:
     from .redis import RedisStore
@@ -22,7 +20,11 @@ def open_store(address: StoreAddress, pepper: bytes) -> Store:
     What leaves the process is sealed with `pepper`. What is kept in memory is not: there is nothing to hide it from.
     """
     if address.kind == "memory":
+        from .memory import MemoryStore
+
         return MemoryStore(time.monotonic)
+    from .sealed import SealedStore
+
     return SealedStore(_sqlite(address) if address.kind == "sqlite" else _redis(address), pepper)
 
 
