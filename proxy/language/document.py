@@ -7,8 +7,9 @@ duplicate keys are refused on the way and nothing recurses. What is refused is r
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -43,14 +44,33 @@ class Source:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a node stands: its mark, the span of its text, and how a scalar was written."""
+_STYLES = (None, "'", '"', "|", ">")
+# Enough bits for a position in a text of SIZE.
+_POSITION = SIZE.bit_length()
+_MASK = (1 << _POSITION) - 1
 
-    mark: Mark
-    start: int
-    stop: int
-    style: str | None = None
+
+class _Place(int):
+    """Where a node stands: the span of its text, and how a scalar was written; one number, as files have many."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, event: Any, style: str | None = None) -> Self:
+        span = event.start_mark.index | event.end_mark.index << _POSITION
+        return cls(span | _STYLES.index(style) << 2 * _POSITION)
+
+    @property
+    def start(self) -> int:
+        return self & _MASK
+
+    @property
+    def stop(self) -> int:
+        return self >> _POSITION & _MASK
+
+    @property
+    def style(self) -> str | None:
+        return _STYLES[self >> 2 * _POSITION]
 
 
 @dataclass(slots=True)
@@ -61,17 +81,32 @@ class Document:
     data: Any = None
     _values: dict[Loc, _Place] = field(default_factory=dict)
     _keys: dict[Loc, _Place] = field(default_factory=dict)
+    # Where each line begins, once somebody asks.
+    _lines: list[int] = field(default_factory=list)
 
     def mark(self, loc: Loc, *, key: bool = False) -> Mark:
         """Give the place of a value or of its key; of the nearest part that is in the file when it is not."""
         while True:
             if key and loc in self._keys:
-                return self._keys[loc].mark
+                return self.mark_of(self._keys[loc])
             if loc in self._values:
-                return self._values[loc].mark
+                return self.mark_of(self._values[loc])
             if not loc:
                 return Mark(1, 1, 2)
             loc, key = loc[:-1], False
+
+    def mark_of(self, place: _Place) -> Mark:
+        """Give the line and the columns of a place, of its first line when there are several."""
+        text, start, stop = self.source.text, place.start, place.stop
+        if not self._lines:
+            self._lines = [0, *(found.end() for found in LINES.finditer(text))]
+        line = bisect_right(self._lines, start)
+        begin = self._lines[line - 1]
+        if line < len(self._lines) and stop >= self._lines[line]:
+            found = LINES.search(text, start)
+            stop = len(text) if found is None else found.start()
+        column = start - begin + 1
+        return Mark(line, column, max(stop - begin + 1, column + 1))
 
     def within(self, loc: Loc, offset: int, length: int) -> Mark:
         """Give a place inside a text: exact where it can be found as it was written, else the whole."""
@@ -80,7 +115,7 @@ class Document:
         if place is None or not isinstance(value, str):
             return self.mark(loc)
         start = self._written(place, value, offset, max(length, 1))
-        return place.mark if start is None else mark_at(self.source.text, start, length)
+        return self.mark_of(place) if start is None else mark_at(self.source.text, start, length)
 
     def _written(self, place: _Place, value: str, offset: int, length: int) -> int | None:
         """Find where in the file a part of a text stands, which escapes, folding and indentation may have moved."""
@@ -160,6 +195,7 @@ class _Open:
     anchor: str | None
     lost: bool
     key: str | None = None
+    key_loc: Loc = ()
     key_lost: bool = False
     height: int = 1
 
@@ -190,26 +226,15 @@ class _Builder:
         for event in yaml.parse(self.source.text, Loader=_LOADER):
             self._take(event)
         if self.documents == 0:
-            self._refuse("empty", "there is nothing in this file", Mark(1, 1, 2))
+            self._refuse("empty", "there is nothing in this file", _Place())
         return self.document
 
-    def _error(self, code: str, text: str, mark: Mark) -> None:
-        self.problems.error(code, text, self.source.name, mark)
+    def _error(self, code: str, text: str, place: _Place) -> None:
+        self.problems.error(code, text, self.source.name, self.document.mark_of(place))
 
-    def _refuse(self, code: str, text: str, mark: Mark) -> None:
-        self._error(code, text, mark)
+    def _refuse(self, code: str, text: str, place: _Place) -> None:
+        self._error(code, text, place)
         raise _UnreadableError
-
-    def _place(self, event: Any, style: str | None = None) -> _Place:
-        start, stop = event.start_mark, event.end_mark
-        column = start.column + 1
-        end = stop.column + 1 if stop.line == start.line else self._line_end(start)
-        return _Place(Mark(start.line + 1, column, max(end, column + 1)), start.index, stop.index, style)
-
-    def _line_end(self, mark: Any) -> int:
-        found = LINES.search(self.source.text, mark.index)
-        stop = len(self.source.text) if found is None else found.start()
-        return int(mark.column + stop - mark.index + 1)
 
     def _take(self, event: Any) -> None:
         match event:
@@ -230,37 +255,37 @@ class _Builder:
 
     def _start_document(self, event: Any) -> None:
         self.documents += 1
-        mark = self._place(event).mark
+        place = _Place.of(event)
         if self.documents > 1:
-            self._refuse("yaml-feature", "a file holds one document", mark)
+            self._refuse("yaml-feature", "a file holds one document", place)
         if event.version is not None and tuple(event.version) != (1, 2):
-            self._error("yaml-feature", "rule files are YAML 1.2", mark)
+            self._error("yaml-feature", "rule files are YAML 1.2", place)
         if event.tags:
-            self._error("yaml-feature", "rule files have no %TAG", mark)
+            self._error("yaml-feature", "rule files have no %TAG", place)
 
-    def _refuse_tag(self, event: Any, mark: Mark) -> None:
+    def _refuse_tag(self, event: Any, place: _Place) -> None:
         if event.tag is not None:
-            self._error("yaml-feature", "rule files have no tags: a value's type is seen from how it is written", mark)
+            self._error("yaml-feature", "rule files have no tags: a value's type is seen from how it is written", place)
 
-    def _count_node(self, mark: Mark) -> None:
+    def _count_node(self, place: _Place) -> None:
         self.nodes += 1
         if self.nodes > NODES:
-            self._refuse("too-large", f"a file has at most {NODES} values", mark)
+            self._refuse("too-large", f"a file has at most {NODES} values", place)
 
     def _open(self, node: dict[str, Any] | list[Any], event: Any) -> None:
-        place = self._place(event)
-        self._refuse_tag(event, place.mark)
-        self._count_node(place.mark)
-        self._check_depth(1, place.mark)
+        place = _Place.of(event)
+        self._refuse_tag(event, place)
+        self._count_node(place)
+        self._check_depth(1, place)
         loc, lost = self._add(node, place)
         # A new node takes the name at once: what had it before cannot be meant inside.
         if event.anchor is not None:
             self.anchors.pop(event.anchor, None)
         self.stack.append(_Open(node, loc, event.anchor, lost))
 
-    def _check_depth(self, height: int, mark: Mark) -> None:
+    def _check_depth(self, height: int, place: _Place) -> None:
         if len(self.stack) + height > DEPTH:
-            self._refuse("too-deep", TOO_DEEP, mark)
+            self._refuse("too-deep", TOO_DEEP, place)
 
     def _close(self) -> None:
         done = self.stack.pop()
@@ -276,7 +301,7 @@ class _Builder:
         """Put a value where the open map or list expects it; give its location and whether it is left out."""
         if not self.stack:
             if value is None:
-                self._refuse("empty", "there is nothing in this file", place.mark)
+                self._refuse("empty", "there is nothing in this file", place)
             self.document.data = value
             self.document._values[()] = place
             return (), False
@@ -288,7 +313,7 @@ class _Builder:
         elif top.key is None:
             return self._key(top, top.node, value, place), True
         else:
-            loc, lost = (*top.loc, top.key), top.lost or top.key_lost
+            loc, lost = top.key_loc, top.lost or top.key_lost
             if not lost:
                 top.node[top.key] = value
             top.key = None
@@ -301,9 +326,9 @@ class _Builder:
         wrong = self._wrong_key(node, (*top.loc, value) if isinstance(value, str) else None, value, place)
         # Of maps nested as keys the outermost says it all.
         if wrong is not None and not (top.lost and isinstance(value, dict | list)):
-            self._error(*wrong, place.mark)
+            self._error(*wrong, place)
         top.key, top.key_lost = value if isinstance(value, str) else "", wrong is not None
-        loc = (*top.loc, top.key)
+        loc = top.key_loc = (*top.loc, top.key)
         if wrong is None and not top.lost:
             self.document._keys[loc] = place
         if wrong is None:
@@ -322,40 +347,40 @@ class _Builder:
             return "wrong-key", "a key has no control characters"
         if value in node:
             first = self.document._keys.get(loc)
-            where = f", at line {first.mark.line}" if first is not None else ""
+            where = f", at line {self.document.mark_of(first).line}" if first is not None else ""
             return "duplicate-key", f"the key {value!r} stands in this map already{where}"
         return None
 
     def _scalar(self, event: Any) -> None:
-        place = self._place(event, event.style or None)
-        self._refuse_tag(event, place.mark)
-        self._count_node(place.mark)
-        value = event.value if place.style is not None else self._plain_scalar(event.value, place.mark)
+        place = _Place.of(event, event.style or None)
+        self._refuse_tag(event, place)
+        self._count_node(place)
+        value = event.value if place.style is not None else self._plain_scalar(event.value, place)
         if isinstance(value, str) and _SURROGATE.search(value):
             # An escape can say what no text can hold; the C parser refuses it itself.
-            self._refuse("syntax", HALF_A_PAIR, place.mark)
+            self._refuse("syntax", HALF_A_PAIR, place)
         self._add(value, place)
         if event.anchor is not None:
             self.anchors[event.anchor] = _Named(value, 1, 0)
 
-    def _plain_scalar(self, text: str, mark: Mark) -> Any:
+    def _plain_scalar(self, text: str, place: _Place) -> Any:
         value, wrong = resolve(text)
         if wrong is not None:
-            self._error("wrong-value", wrong, mark)
+            self._error("wrong-value", wrong, place)
         return value
 
     def _alias(self, event: Any) -> None:
-        place = self._place(event)
+        place = _Place.of(event)
         named = self.anchors.get(event.anchor)
         if named is None:
             inside = any(one.anchor == event.anchor for one in self.stack)
             text = "an alias cannot stand inside what it names" if inside else f"nothing is named `&{event.anchor}`"
-            self._error("alias", text, place.mark)
+            self._error("alias", text, place)
             named = _Named("", 1, 0)
         self.aliased += named.size
         if self.aliased > ALIASED:
-            self._refuse("alias", f"the aliases of a file stand for at most {ALIASED} values", place.mark)
-        self._check_depth(named.height, place.mark)
+            self._refuse("alias", f"the aliases of a file stand for at most {ALIASED} values", place)
+        self._check_depth(named.height, place)
         self._raise_height(named.height)
         self._add(named.value, place)
 
