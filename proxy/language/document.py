@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, NewType
 
 import yaml
 
@@ -50,27 +50,21 @@ _POSITION = SIZE.bit_length()
 _MASK = (1 << _POSITION) - 1
 
 
-class _Place(int):
-    """Where a node stands: the span of its text, and how a scalar was written; one number, as files have many."""
+# Where a node stands: the span of its text, and how a scalar was written. One number, as a file has many.
+_Place = NewType("_Place", int)
 
-    __slots__ = ()
 
-    @classmethod
-    def of(cls, event: Any, style: str | None = None) -> Self:
-        span = event.start_mark.index | event.end_mark.index << _POSITION
-        return cls(span | _STYLES.index(style) << 2 * _POSITION)
+def _place(event: Any, style: str | None = None) -> _Place:
+    span = event.start_mark.index | event.end_mark.index << _POSITION
+    return _Place(span | _STYLES.index(style) << 2 * _POSITION)
 
-    @property
-    def start(self) -> int:
-        return self & _MASK
 
-    @property
-    def stop(self) -> int:
-        return self >> _POSITION & _MASK
+def _span(place: _Place) -> tuple[int, int]:
+    return place & _MASK, place >> _POSITION & _MASK
 
-    @property
-    def style(self) -> str | None:
-        return _STYLES[self >> 2 * _POSITION]
+
+def _style(place: _Place) -> str | None:
+    return _STYLES[place >> 2 * _POSITION]
 
 
 @dataclass(slots=True)
@@ -97,7 +91,7 @@ class Document:
 
     def mark_of(self, place: _Place) -> Mark:
         """Give the line and the columns of a place, of its first line when there are several."""
-        text, start, stop = self.source.text, place.start, place.stop
+        text, (start, stop) = self.source.text, _span(place)
         if not self._lines:
             self._lines = [0, *(found.end() for found in LINES.finditer(text))]
         line = bisect_right(self._lines, start)
@@ -119,12 +113,13 @@ class Document:
 
     def _written(self, place: _Place, value: str, offset: int, length: int) -> int | None:
         """Find where in the file a part of a text stands, which escapes, folding and indentation may have moved."""
-        quotes = 1 if place.style in ("'", '"') else 0
-        start, stop = place.start + quotes, place.stop - quotes
+        quotes = 1 if _style(place) in ("'", '"') else 0
+        start, stop = _span(place)
+        start, stop = start + quotes, stop - quotes
         written = self.source.text[start:stop]
         if written == value:
             return start + offset
-        if place.style == "|" and (found := _in_block(written, value, offset)) is not None:
+        if _style(place) == "|" and (found := _in_block(written, value, offset)) is not None:
             return start + found
         part = value[offset : offset + length]
         if part and written.count(part) == 1:
@@ -226,7 +221,7 @@ class _Builder:
         for event in yaml.parse(self.source.text, Loader=_LOADER):
             self._take(event)
         if self.documents == 0:
-            self._refuse("empty", "there is nothing in this file", _Place())
+            self._refuse("empty", "there is nothing in this file", _Place(0))
         return self.document
 
     def _error(self, code: str, text: str, place: _Place) -> None:
@@ -255,7 +250,7 @@ class _Builder:
 
     def _start_document(self, event: Any) -> None:
         self.documents += 1
-        place = _Place.of(event)
+        place = _place(event)
         if self.documents > 1:
             self._refuse("yaml-feature", "a file holds one document", place)
         if event.version is not None and tuple(event.version) != (1, 2):
@@ -273,7 +268,7 @@ class _Builder:
             self._refuse("too-large", f"a file has at most {NODES} values", place)
 
     def _open(self, node: dict[str, Any] | list[Any], event: Any) -> None:
-        place = _Place.of(event)
+        place = _place(event)
         self._refuse_tag(event, place)
         self._count_node(place)
         self._check_depth(1, place)
@@ -340,8 +335,8 @@ class _Builder:
         if loc is None:
             if isinstance(value, dict | list):
                 return "wrong-key", "a key is text"
-            return "wrong-key", f"a key is text: write {self.source.text[place.start : place.stop]!r} in quotes"
-        if value == "<<" and place.style is None:
+            return "wrong-key", f"a key is text: write {self.source.text[slice(*_span(place))]!r} in quotes"
+        if value == "<<" and _style(place) is None:
             return "yaml-feature", "rule files have no merge keys"
         if _CONTROL.search(value):
             return "wrong-key", "a key has no control characters"
@@ -352,10 +347,10 @@ class _Builder:
         return None
 
     def _scalar(self, event: Any) -> None:
-        place = _Place.of(event, event.style or None)
+        place = _place(event, event.style or None)
         self._refuse_tag(event, place)
         self._count_node(place)
-        value = event.value if place.style is not None else self._plain_scalar(event.value, place)
+        value = event.value if event.style else self._plain_scalar(event.value, place)
         if isinstance(value, str) and _SURROGATE.search(value):
             # An escape can say what no text can hold; the C parser refuses it itself.
             self._refuse("syntax", HALF_A_PAIR, place)
@@ -370,7 +365,7 @@ class _Builder:
         return value
 
     def _alias(self, event: Any) -> None:
-        place = _Place.of(event)
+        place = _place(event)
         named = self.anchors.get(event.anchor)
         if named is None:
             inside = any(one.anchor == event.anchor for one in self.stack)

@@ -116,10 +116,11 @@ class StepScope:
         self.limits = rule.options.limits
         self.public_origin = rule.options.public_origin
         self.allow_redirects = rule.options.allow_redirects
-        told = rule.vocabulary.redaction()
-        self.redaction = replace(
-            told, headers=told.headers | rule.hidden_headers, fields=told.fields | rule.hidden_fields
-        )
+        told = self.redaction = rule.vocabulary.redaction()
+        if rule.hidden_headers or rule.hidden_fields:
+            self.redaction = replace(
+                told, headers=told.headers | rule.hidden_headers, fields=told.fields | rule.hidden_fields
+            )
         self.footprints: set[str] = set()
         self.programs: list[tuple[Program, Loc]] = []
         self.paths: list[tuple[FieldPath, Loc]] = []

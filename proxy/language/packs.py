@@ -154,6 +154,7 @@ class Vocabulary:
     query: set[str] = field(default_factory=set)
     fields: set[str] = field(default_factory=set)
     factors: dict[str, Written] = field(default_factory=dict)
+    _redaction: Redaction | None = None
 
     def add(self, document: Document, problems: Problems) -> None:
         """Take in one pack; what is wrong with it is reported."""
@@ -193,6 +194,7 @@ class Vocabulary:
         self.headers.update(header.lower() for header in pack.secrets.headers)
         self.query.update(name.lower() for name in pack.secrets.query)
         self.fields.update(pack.secrets.fields)
+        self._redaction = None
 
     def add_factors(self, document: Document, problems: Problems) -> None:
         """Take in the second factors of a file; one that another file has already is a problem."""
@@ -233,5 +235,8 @@ class Vocabulary:
         return None
 
     def redaction(self) -> Redaction:
-        context = frozenset(name for name, value in self.context.items() if value.key.decode() in self.headers)
-        return Redaction(frozenset(self.headers), frozenset(self.query), frozenset(self.fields), context)
+        """Give what the packs call secret; every step asks."""
+        if self._redaction is None:
+            context = frozenset(name for name, value in self.context.items() if value.key.decode() in self.headers)
+            self._redaction = Redaction(frozenset(self.headers), frozenset(self.query), frozenset(self.fields), context)
+        return self._redaction
