@@ -48,8 +48,6 @@ _STYLES = (None, "'", '"', "|", ">")
 # Enough bits for a position in a text of SIZE.
 _POSITION = SIZE.bit_length()
 _MASK = (1 << _POSITION) - 1
-
-
 # Where a node stands: the span of its text, and how a scalar was written. One number, as a file has many.
 _Place = NewType("_Place", int)
 
