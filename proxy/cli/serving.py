@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import os
 import signal
@@ -41,6 +42,11 @@ if TYPE_CHECKING:
     from ..engine.exchange import Exchange
     from ..observe.facts import Facts
 
+_new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
+with contextlib.suppress(ImportError):
+    import uvloop
+
+    _new_loop = uvloop.new_event_loop
 # How long workers may take to end after the time that a stop has.
 _SLACK = 5.0
 # How long the first look at the upstream may hold up the admin port of a run that replaces another.
@@ -113,6 +119,8 @@ class Serving:
 
     def _check(self, board: Board) -> int:
         self._let_go()
+        # Many rules leave little garbage, and this process ends with their check.
+        gc.disable()
         log = self._open_log()
         try:
             return check(self.rules, board, log.event, self.ruleset.revision)
@@ -215,14 +223,9 @@ class Serving:
 
     def _loop(self, main: Callable[[Log], Coroutine[Any, Any, None]]) -> None:
         """Run on uvloop where it is there."""
-        factory: Callable[[], asyncio.AbstractEventLoop] | None = None
-        with contextlib.suppress(ImportError):
-            import uvloop
-
-            factory = uvloop.new_event_loop
         log = self._open_log()
         try:
-            with asyncio.Runner(loop_factory=factory) as runner:
+            with asyncio.Runner(loop_factory=_new_loop) as runner:
                 runner.run(main(log))
         finally:
             log.close()

@@ -49,6 +49,17 @@ def test_help_lists_every_command_and_imports_none() -> None:
         assert text.split()[0] in done.stdout
 
 
+def test_a_run_imports_nothing_that_only_some_settings_and_other_commands_need() -> None:
+    code = (
+        "import sys\n"
+        "import proxy.cli.run, proxy.cli.serving, proxy.services.perform, proxy.services.store.opening\n"
+        "heavy = {'aiohttp.web', 'cryptography', 'jwt', 'redis', 'rich', 'sqlite3', 'watchfiles'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_no_command_shows_the_help_and_is_a_mistake() -> None:
     done = vestibule()
     assert done.returncode == 2

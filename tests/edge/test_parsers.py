@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import h11
 import pytest
+import trustme
 from aiohttp import http_parser
 from aiohttp.http_exceptions import BadHttpMessage
 from hypothesis import given
@@ -31,6 +34,29 @@ async def test_the_response_parser_is_strict_after_the_proof() -> None:
     parser = parsers.response_parser(loop, Bounds(), body=True)
     with pytest.raises(BadHttpMessage):
         parser.feed_data(b"HTTP/1.1 200 OK\nContent-Length: 0\n\n")
+
+
+def test_the_authorities_that_aiohttp_does_not_read_are_there_for_our_own_calls(tmp_path: Path) -> None:
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
+    code = (
+        "import os\n"
+        "import proxy.edge.parsers\n"
+        "from aiohttp import connector\n"
+        "from proxy.services.outbound import make_context\n"
+        "ours, aiohttps = make_context(), connector._SSL_CONTEXT_VERIFIED\n"
+        "print(len(ours.get_ca_certs()), len(aiohttps.get_ca_certs()), os.environ['SSL_CERT_FILE'])\n"
+        "print('SSL_CERT_DIR' in os.environ)\n"
+    )
+    given = {name: value for name, value in os.environ.items() if name != "SSL_CERT_DIR"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**given, "SSL_CERT_FILE": str(tmp_path / "ca.pem")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.split() == ["1", "0", str(tmp_path / "ca.pem"), "False"]
 
 
 async def test_a_lenient_parser_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
