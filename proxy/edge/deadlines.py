@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
+
+from .turn import Turn
 
 TICK = 0.1
 
@@ -62,9 +65,10 @@ class Deadline:
 class Wheel:
     """The deadlines of one event loop, in slots of a tick each."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, turn: Turn) -> None:
+        self.turn = turn
+        self._loop = loop = turn.loop
         self.time = loop.time
-        self._loop = loop
         self._slots: dict[int, list[Deadline]] = {}
         self._handle: asyncio.TimerHandle | None = None
         self._last = int(loop.time() / TICK)
@@ -91,11 +95,17 @@ class Wheel:
         self._handle = self._loop.call_later(TICK, self._tick) if len(slots) > len(passed) else None
         for slot in passed:
             for deadline in slots.pop(slot):
-                try:
-                    deadline.turn(slot, now)
-                except Exception as error:
-                    # One deadline's fault must not cost the others theirs.
-                    self._loop.call_exception_handler({"message": f"a deadline failed: {type(error).__name__}"})
+                if self.turn.over():
+                    self.turn.put_off(partial(self._look, deadline, slot, now))
+                else:
+                    self._look(deadline, slot, now)
+
+    def _look(self, deadline: Deadline, slot: int, now: float) -> None:
+        try:
+            deadline.turn(slot, now)
+        except Exception as error:
+            # One deadline's fault must not cost the others theirs.
+            self._loop.call_exception_handler({"message": f"a deadline failed: {type(error).__name__}"})
 
     def close(self) -> None:
         """Stop; no deadline expires any more."""

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from ..engine.errors import Unreadable
 from ..observe.facts import Facts
-from .deadlines import Deadline
+from .deadlines import TICK, Deadline
 from .framing import Chunks, HeadEnd
 from .gateway import Gateway
 from .head import RequestHead, read_request, refusal_of, write_response
@@ -33,7 +33,7 @@ class Connection(asyncio.Protocol):
     """One client's connection. `idle` while no request is under way."""
 
     __slots__ = (
-        "_born", "_chunks", "_end", "_feeding", "_full", "_held", "_left", "_line", "_line_done",
+        "_born", "_chunks", "_end", "_feeding", "_full", "_held", "_late", "_left", "_line", "_line_done",
         "_linger", "_parser", "_passage", "_paused", "_payload", "_peer", "_rest", "_total", "_untaken", "closed",
         "ended", "gateway", "more", "timer", "transport", "tunnel",
     )  # fmt: skip
@@ -52,6 +52,7 @@ class Connection(asyncio.Protocol):
         self._payload: Any = None
         self._parser: Any = None
         self._rest = b""  # what came after the request that is under way
+        self._late = b""  # what came when the turn of the loop was over
         self.more = False  # further requests came with the one that is under way
         # How much of an answer waited for the client when it was last looked at.
         self._untaken: int | None = None
@@ -66,8 +67,13 @@ class Connection(asyncio.Protocol):
         self._total = Deadline(gateway.wheel, self._expire_total)
 
     @property
+    def late(self) -> bool:
+        """Say whether bytes were put off."""
+        return bool(self._late)
+
+    @property
     def idle(self) -> bool:
-        return self._passage is None and self._parser is None and not self._rest
+        return self._passage is None and self._parser is None and not (self._rest or self._late)
 
     # The socket
 
@@ -91,6 +97,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
+        if self._late:
+            self._take_late()
         self.gateway.connections.discard(self)
         self.gateway.resting.pop(self, None)
         self.timer.close()
@@ -98,17 +106,25 @@ class Connection(asyncio.Protocol):
         if self.tunnel is not None:
             self.tunnel.close()
         passage, self._passage = self._passage, None
-        if passage is not None:
+        if passage is None:
+            return
+        if self.gateway.turn.over():
+            self.gateway.turn.put_off(passage.client_gone)
+        else:
             passage.client_gone()
 
     def eof_received(self) -> bool:
         self.ended = True
         if self.tunnel is not None:
             return self.tunnel.ended(self.transport)
+        if self._late:
+            self._catch_up()
         # TLS cannot be half closed here.
         if self._linger or not self.transport.can_write_eof():
             return False
-        return self._ends_within() or self._passage is not None or bool(self._rest)
+        # Thousands may leave at once, and to close a connection costs much more than to hear of its end.
+        self.gateway.turn.put_off(self._end_after_last)
+        return True
 
     def _ends_within(self) -> bool:
         """Refuse a request of which the client, who has ended, can send no more; say whether there was one."""
@@ -150,7 +166,10 @@ class Connection(asyncio.Protocol):
         if self.tunnel is not None:
             self.tunnel.forward(self.transport, data)
         elif not self._linger:
-            self._feed(data)
+            if self._late or self.gateway.turn.over():
+                self._put_off(data)
+            else:
+                self._feed(data)
 
     def write(self, data: bytes) -> None:
         if not self.transport.is_closing():
@@ -176,10 +195,36 @@ class Connection(asyncio.Protocol):
 
     # Requests
 
+    def _put_off(self, data: bytes) -> None:
+        """Leave bytes for another turn of the loop."""
+        if not self._late:
+            self.gateway.turn.put_off(self._catch_up)
+        self._late += data
+        self.gateway.memory.take(len(data))
+        self.more = True
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def _take_late(self) -> bytes:
+        late, self._late = self._late, b""
+        self.gateway.memory.give(len(late))
+        return late
+
+    def _catch_up(self) -> None:
+        late = self._take_late()
+        if self.closed:
+            return
+        if not self._paused and not self.transport.is_closing():
+            self.transport.resume_reading()
+        if late and not self._linger:
+            self._feed(late)
+            self._end_after_last()
+
     def _feed(self, data: bytes) -> None:
         if self._rest:
             data = self._rest + data
             self._rest = b""
+        first = True
         self._feeding = True
         try:
             while data and not self._linger and not self.closed:
@@ -187,6 +232,10 @@ class Connection(asyncio.Protocol):
                 if passage is None:
                     if self._full:
                         break
+                    if not first and self.gateway.turn.over():
+                        self._put_off(data)
+                        return
+                    first = False
                     data = self._feed_head(data)
                 elif not passage.body_done:
                     data = self._feed_body(data, passage)
@@ -226,7 +275,12 @@ class Connection(asyncio.Protocol):
         rest, self._rest = self._rest, b""
         if rest:
             self._feed(rest)
-        if self.ended and not self._linger and not self._ends_within() and self.idle:
+        self._end_after_last()
+
+    def _end_after_last(self) -> None:
+        """Close when the client, who has ended, has all its answers."""
+        done = self.ended and not (self._linger or self._late or self.closed)
+        if done and not self._ends_within() and self.idle:
             self.transport.close()
 
     def _feed_head(self, data: bytes) -> bytes:
@@ -491,7 +545,10 @@ class Connection(asyncio.Protocol):
 
     def _expire(self) -> None:
         passage = self._passage
-        if self._linger or self._full:
+        if self._late and not (self._linger or self._full):
+            # What is waited for may be here.
+            self.timer.set(TICK)
+        elif self._linger or self._full:
             # A client that still takes what was written is slow, not gone.
             before, left = self._untaken, self._waiting()
             if self.writing and (before is None or before - left >= _TAKEN):

@@ -18,6 +18,7 @@ from .deadlines import Wheel
 from .memory import Memory
 from .options import Bounds, Deadlines, Trust, Upstream
 from .parsers import prove
+from .turn import Turn
 from .upstream import Pool
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ class Gateway:
         self.bounds = bounds or Bounds()
         self.deadlines = deadlines or Deadlines()
         self.trust = trust or Trust()
-        self.wheel = Wheel(loop)
+        self.turn = Turn(loop)
+        self.wheel = Wheel(self.turn)
         self.pool = Pool(upstream, loop=loop, wheel=self.wheel, bounds=self.bounds)
         self.upstream = upstream
         self.authority = upstream.authority.encode()

@@ -639,6 +639,10 @@ class Passage:
             self._replied = False
             self.refuse(502, "protocols cannot be switched")
             return
+        if self._connection.late:
+            self._replied = False
+            self.refuse(400, "bytes follow a request for an upgrade")
+            return
         line = b"Connection: Upgrade\r\nUpgrade: " + protocol
         try:
             data = write_response(response, framing=b"", connection=line)

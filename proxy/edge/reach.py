@@ -13,6 +13,7 @@ from .deadlines import Wheel
 from .head import ResponseHead
 from .options import Upstream
 from .refusal import Refusal
+from .turn import Turn
 from .upstream import Pool, UpstreamConnection
 
 # How long until the next look, in seconds.
@@ -59,7 +60,7 @@ class Reach:
     async def watch(self) -> None:
         """Keep `holds` true to what is, until cancelled."""
         loop = asyncio.get_running_loop()
-        wheel = Wheel(loop)
+        wheel = Wheel(Turn(loop))
         pool = Pool(self._upstream, loop=loop, wheel=wheel)
         tried = 0.0
         try:

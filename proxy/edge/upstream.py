@@ -12,7 +12,7 @@ import socket
 from collections import deque
 from typing import Any, Protocol, cast
 
-from .deadlines import Deadline, Wheel
+from .deadlines import TICK, Deadline, Wheel
 from .framing import Chunks, HeadEnd
 from .head import ResponseHead, read_response
 from .options import Bounds, Upstream
@@ -23,6 +23,8 @@ from .stream import Tunnel
 
 _UNBOUNDED = 1 << 63
 _DRAINED = 65_536
+# Connections that are begun in one turn of the loop.
+_BATCH = 16
 
 
 class Caller(Protocol):
@@ -62,7 +64,7 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection. `begin` and `send` write a request, the caller is told of the answer."""
 
     __slots__ = (
-        "_bounds", "_caller", "_chunks", "_early", "_end", "_head", "_heard", "_interim", "_left", "_method",
+        "_bounds", "_caller", "_chunks", "_early", "_end", "_head", "_heard", "_interim", "_late", "_left", "_method",
         "_options", "_parser", "_paused", "_payload", "_poll", "_pool", "_sent", "_timer", "_upgrade", "closed", "full",
         "transport", "tunnel",
     )  # fmt: skip
@@ -80,6 +82,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._parser: Any = None
         self._head: ResponseHead | None = None
         self._paused = False
+        self._late = b""  # what came when the turn of the loop was over
         self.full = False  # it takes no more for now
 
     # The socket
@@ -93,6 +96,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._poll.register(sock.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._late:
+            self._catch_up()
         self.closed = True
         self._timer.close()
         if self.tunnel is not None:
@@ -103,6 +108,8 @@ class UpstreamConnection(asyncio.Protocol):
             caller.upstream_failed(Refusal(502, self._cut()))
 
     def eof_received(self) -> bool:
+        if self._late:
+            self._catch_up()
         if self.tunnel is not None:
             return self.tunnel.ended(self.transport)
         caller = self._caller
@@ -134,6 +141,29 @@ class UpstreamConnection(asyncio.Protocol):
             self._caller.upstream_drained()
 
     def data_received(self, data: bytes) -> None:
+        # What nobody asked for is told at once: nothing may be waiting on a connection that is taken as clean.
+        if self._late or (self._caller is not None and self._pool.turn.over()):
+            self._put_off(data)
+        else:
+            self._receive(data)
+
+    def _put_off(self, data: bytes) -> None:
+        """Leave bytes for another turn of the loop."""
+        if not self._late:
+            self._pool.turn.put_off(self._catch_up)
+        self._late += data
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def _catch_up(self) -> None:
+        late, self._late = self._late, b""
+        if self.closed or not late:
+            return
+        if not self._paused and not self.transport.is_closing():
+            self.transport.resume_reading()
+        self._receive(late)
+
+    def _receive(self, data: bytes) -> None:
         if self.tunnel is not None:
             self.tunnel.forward(self.transport, data)
             return
@@ -366,7 +396,10 @@ class UpstreamConnection(asyncio.Protocol):
         return "the upstream ended the connection without an answer"
 
     def _expire(self) -> None:
-        if self._caller is None:
+        if self._late:
+            # What is waited for may be here.
+            self._timer.set(TICK)
+        elif self._caller is None:
             self.abort()
         elif self._head is None and self._sent:
             self._fail(Refusal(504, "the upstream did not answer in time"))
@@ -389,10 +422,12 @@ class Pool:
         self.options = options
         self.loop = loop
         self.wheel = wheel
+        self.turn = wheel.turn
         self.bounds = bounds or Bounds()
         self._idle: deque[UpstreamConnection] = deque()
         self._open: set[UpstreamConnection] = set()
         self._connecting = 0
+        self._planned = False  # more connections are begun in the next turn of the loop
         self._tasks: set[asyncio.Task[None]] = set()
         self._lookup: asyncio.Task[list[Any]] | None = None
         # In order of arrival; a caller that gave up is taken out.
@@ -471,13 +506,22 @@ class Pool:
             connection.abort()
 
     def _connect_for_waiting(self) -> None:
-        while (
-            not self.closed and len(self._waiting) > self._connecting and self.open < max(self.options.connections, 1)
-        ):
+        most = max(self.options.connections, 1)
+        begun = 0
+        while not self._planned and not self.closed and len(self._waiting) > self._connecting and self.open < most:
+            if begun == _BATCH:
+                self._planned = True
+                self.loop.call_soon(self._connect_more)
+                return
+            begun += 1
             self._connecting += 1
             task = self.loop.create_task(self._connect())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _connect_more(self) -> None:
+        self._planned = False
+        self._connect_for_waiting()
 
     async def _connect(self) -> None:
         connection: UpstreamConnection | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from proxy.edge.deadlines import TICK, Deadline, Wheel
+from proxy.edge.turn import Turn
 
 SLACK = 0.5
 
@@ -12,7 +13,7 @@ SLACK = 0.5
 async def expiry(seconds: float, *moves: float) -> float:
     """Return how long a deadline took that was set and then moved."""
     loop = asyncio.get_running_loop()
-    wheel = Wheel(loop)
+    wheel = Wheel(Turn(loop))
     done = asyncio.Event()
     deadline = Deadline(wheel, done.set)
     begun = loop.time()
@@ -40,7 +41,7 @@ async def test_a_deadline_can_be_moved_either_way() -> None:
 
 
 async def test_a_cleared_deadline_never_expires_and_can_be_set_again() -> None:
-    wheel = Wheel(asyncio.get_running_loop())
+    wheel = Wheel(Turn(asyncio.get_running_loop()))
     expired: list[str] = []
     done = asyncio.Event()
     cleared = Deadline(wheel, lambda: expired.append("cleared"))
@@ -59,7 +60,7 @@ async def test_a_cleared_deadline_never_expires_and_can_be_set_again() -> None:
 
 
 async def test_a_deadline_expires_once_each_time_it_is_set() -> None:
-    wheel = Wheel(asyncio.get_running_loop())
+    wheel = Wheel(Turn(asyncio.get_running_loop()))
     times = 0
     done = asyncio.Event()
 

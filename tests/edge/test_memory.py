@@ -6,12 +6,13 @@ import asyncio
 
 from proxy.edge.deadlines import Wheel
 from proxy.edge.memory import Memory
+from proxy.edge.turn import Turn
 
 MB = 1 << 20
 
 
 async def test_who_lets_go_of_enough_ends_the_shortage_at_once() -> None:
-    wheel = Wheel(asyncio.get_running_loop())
+    wheel = Wheel(Turn(asyncio.get_running_loop()))
     changes: list[bool] = []
     unbounded = Memory(wheel, 1 << 40, tell=lambda: None, relieve=lambda: None)
     cap = int((unbounded.resident() + 192 * MB) / 0.9)
