@@ -40,10 +40,10 @@ class Passage:
     """The state of one exchange between a client's connection and the upstream's."""
 
     __slots__ = (
-        "_alone", "_answer", "_asking", "_bodies", "_chunked", "_collecting", "_connection", "_discarding", "_gateway",
-        "_head", "_kept_up", "_most", "_out", "_parts", "_replied", "_request", "_returns", "_size", "_sized",
-        "_started", "_streams", "_tarries", "_task", "_tunnel", "_up", "_up_ended", "_up_started", "_waits",
-        "body_done", "exchange", "facts", "finished", "keep",
+        "_alone", "_answer", "_asking", "_bodies", "_chunked", "_collecting", "_connection", "_discarding",
+        "_gateway", "_head", "_kept_up", "_most", "_out", "_parts", "_refused", "_replied", "_request", "_returns",
+        "_size", "_sized", "_started", "_streams", "_tarries", "_task", "_tunnel", "_up", "_up_ended", "_up_started",
+        "_waits", "body_done", "exchange", "facts", "finished", "keep",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, head: RequestHead) -> None:
@@ -68,6 +68,7 @@ class Passage:
         self._streams = False  # the upstream's body goes to the client as it comes
         self._chunked = False
         self._sized = 0
+        self._refused = False  # the proxy answers, perhaps after rules that wait for an effect
         self._replied = False
         self._alone = False  # the client is gone, and what the exchange owes is met without it
         self._kept_up = False  # the effect that runs is one whose end must be known
@@ -144,6 +145,9 @@ class Passage:
         """Take bytes of the request's body."""
         size = len(data)
         self.facts.received += size
+        if self._refused and not self._replied:
+            self._connection.pause()
+            return
         if self._discarding:
             self._size += size
             if self._size > self._gateway.bounds.discard:
@@ -213,6 +217,8 @@ class Passage:
         """End an exchange that took too long."""
         if self._replied:
             self.cut("the exchange took too long")
+        elif self._refused:
+            self._answer_without_rules(Refusal(504, "the exchange took too long"))
         else:
             self.refuse(408 if self._collecting and not self._up_started else 504, "the exchange took too long")
 
@@ -466,6 +472,10 @@ class Passage:
         if self._replied:
             self.cut(cause)
             return
+        if self._refused:
+            # Its rules wait for an effect, and run once.
+            return
+        self._refused = True
         self._drop_upstream()
         self._collecting = self._waits = self._tarries = False
         self._answer = None
@@ -514,7 +524,7 @@ class Passage:
         try:
             data = write_response(response, framing=framing, connection=self._connection_line())
         except Refusal as refusal:
-            self._unsendable(refusal)
+            self._answer_without_rules(refusal)
             return
         self.facts.status = response.status
         self._out.append(data)
@@ -526,9 +536,10 @@ class Passage:
                 self._out.append(content)
             self._complete()
 
-    def _unsendable(self, refusal: Refusal) -> None:
-        """Answer for a rule that made a header which cannot be sent; its answer is not to be trusted at all."""
+    def _answer_without_rules(self, refusal: Refusal) -> None:
+        """Answer in place of rules that made what cannot be sent, which is not to be trusted at all, or nothing."""
         self._drop_upstream()
+        self._replied = True
         self.facts.error = refusal.cause
         response = run.fault(self.exchange, refusal.status, refusal.cause)
         self.facts.status = response.status
@@ -636,18 +647,16 @@ class Passage:
         up = self._up
         protocol = self._head.upgrade
         if up is None or protocol is None or response.origin != "upstream":
-            self._replied = False
-            self.refuse(502, "protocols cannot be switched")
+            self._answer_without_rules(Refusal(502, "protocols cannot be switched"))
             return
         if self._connection.late:
-            self._replied = False
-            self.refuse(400, "bytes follow a request for an upgrade")
+            self._answer_without_rules(Refusal(400, "bytes follow a request for an upgrade"))
             return
         line = b"Connection: Upgrade\r\nUpgrade: " + protocol
         try:
             data = write_response(response, framing=b"", connection=line)
         except Refusal as refusal:
-            self._unsendable(refusal)
+            self._answer_without_rules(refusal)
             return
         self.facts.status = 101
         self._up = None

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from proxy.edge.options import Deadlines
 from proxy.engine.effects import Effect, StoreGet
 from proxy.engine.errors import EffectFailed, Unreadable
 from proxy.engine.exchange import Exchange
+from proxy.engine.message import Limits
 from proxy.engine.ruleset import Rule, Ruleset, Step
 from tests.gateways import Start
 from tests.wire import eventually, ok
@@ -163,3 +165,56 @@ async def test_a_fault_of_the_proxy_behind_the_upstreams_answer_is_a_500_and_the
     proxied.records.clear()
     proxied.gateway.ruleset = Ruleset()
     assert (await proxied.ask(GET)).status == 200
+
+
+class Held:
+    """Performs effects that a test lets go, and counts them."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.go = asyncio.Event()
+
+    async def perform(self, effect: Effect, exchange: Exchange) -> bytes:
+        self.asked += 1
+        await self.go.wait()
+        return await answer_with_key(effect, exchange)
+
+
+@pytest.mark.parametrize("then", ["more than may be kept", "the end of the connection"])
+async def test_rules_on_a_refusal_that_wait_run_once_whatever_comes_meanwhile(then: str, start: Start) -> None:
+    held = Held()
+    rule = waiting_rule("after", needs_request=True, origins=frozenset({"proxy"}))
+    proxied = await start(rule, perform=held.perform, limits=Limits(body=1_000))
+    wire = await proxied.client()
+    chunk = b"400\r\n" + b"x" * 1_024 + b"\r\n"
+    await wire.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk)
+    await eventually(lambda: held.asked)
+    (connection,) = proxied.gateway.connections
+    if then == "the end of the connection":
+        wire.writer.write_eof()
+        await eventually(lambda: connection.ended)
+    else:
+        await wire.send(chunk * 100)
+        await eventually(lambda: not connection.transport.is_reading())
+    held.go.set()
+    answer = await wire.message()
+    assert (answer.status, answer.get("x-stored")) == (413, b"onetwo")
+    assert await wire.rest() == b""
+    assert held.asked == 2
+    assert not proxied.upstream.messages
+
+
+async def test_rules_on_a_refusal_that_outlast_the_exchange_are_left_out(start: Start) -> None:
+    held = Held()
+    proxied = await start(
+        waiting_rule("after", needs_request=True, origins=frozenset({"proxy"})),
+        perform=held.perform,
+        limits=Limits(body=1_000),
+        deadlines=Deadlines(total=0.3),
+    )
+    wire = await proxied.client()
+    await wire.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\n\r\n")
+    answer = await wire.message()
+    assert (answer.status, answer.get("x-stored")) == (504, None)
+    assert (await proxied.record()).error == "the exchange took too long"
+    assert held.asked == 1
