@@ -84,8 +84,7 @@ class Wheel:
             self._handle = self._loop.call_later(TICK, self._tick)
 
     def _tick(self) -> None:
-        now = self.time()
-        current = int(now / TICK)
+        current = int(self.time() / TICK)
         slots = self._slots
         if current - self._last > len(slots):
             passed = sorted(slot for slot in slots if slot <= current)
@@ -96,13 +95,14 @@ class Wheel:
         for slot in passed:
             for deadline in slots.pop(slot):
                 if self.turn.over():
-                    self.turn.put_off(partial(self._look, deadline, slot, now))
+                    self.turn.put_off(partial(self._look, deadline, slot))
                 else:
-                    self._look(deadline, slot, now)
+                    self._look(deadline, slot)
 
-    def _look(self, deadline: Deadline, slot: int, now: float) -> None:
+    def _look(self, deadline: Deadline, slot: int) -> None:
         try:
-            deadline.turn(slot, now)
+            # Not the time of the tick: a deadline that goes on must not take a slot that has passed meanwhile.
+            deadline.turn(slot, self.time())
         except Exception as error:
             # One deadline's fault must not cost the others theirs.
             self._loop.call_exception_handler({"message": f"a deadline failed: {type(error).__name__}"})

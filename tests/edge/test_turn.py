@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from proxy.edge.deadlines import TICK, Deadline, Wheel
 from proxy.edge.turn import Turn
 from tests.gateways import Proxied, Start
-from tests.wire import Wire, eventually, ok
+from tests.wire import PATIENCE, Wire, eventually, ok
 
 BOTH_LOOPS = True
 GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -217,3 +218,31 @@ async def test_local_answers_to_a_long_pipeline_leave_others_their_turn(start: S
     assert [(await wire.message()).status for _ in range(count)] == [503] * count
     done = True
     assert len(set(answered)) > 1
+
+
+async def test_deadlines_that_are_put_off_expire_and_moved_ones_later() -> None:
+    loop = asyncio.get_running_loop()
+    turn = Turn(loop)
+    wheel = Wheel(turn)
+    expired: list[str] = []
+    done = asyncio.Event()
+
+    def slow() -> None:
+        expired.append("slow")
+        # The next ones wait for another turn, and meanwhile the tick that they were due in passes.
+        begun = loop.time()
+        while loop.time() - begun < 2 * TICK:
+            use_up(turn)
+
+    def moved() -> None:
+        expired.append("moved")
+        done.set()
+
+    first, other, far = Deadline(wheel, slow), Deadline(wheel, moved), Deadline(wheel, lambda: None)
+    far.set(600.0)
+    first.set(0.0)
+    other.set(0.0)
+    other.set(1.5 * TICK)
+    await asyncio.wait_for(done.wait(), PATIENCE)
+    assert expired == ["slow", "moved"]
+    wheel.close()
