@@ -229,7 +229,7 @@ async def test_deadlines_that_are_put_off_expire_and_moved_ones_later() -> None:
 
     def slow() -> None:
         expired.append("slow")
-        # The next ones wait for another turn, and meanwhile the tick that they were due in passes.
+        # The next one waits for another turn, and meanwhile the tick that it was due in passes.
         begun = loop.time()
         while loop.time() - begun < 2 * TICK:
             use_up(turn)
@@ -238,11 +238,12 @@ async def test_deadlines_that_are_put_off_expire_and_moved_ones_later() -> None:
         expired.append("moved")
         done.set()
 
-    first, other, far = Deadline(wheel, slow), Deadline(wheel, moved), Deadline(wheel, lambda: None)
+    far, first, second, other = (Deadline(wheel, expire) for expire in (slow, slow, slow, moved))
     far.set(600.0)
     first.set(0.0)
+    second.set(0.0)
     other.set(0.0)
-    other.set(1.5 * TICK)
+    other.set(2.5 * TICK)
     await asyncio.wait_for(done.wait(), PATIENCE)
-    assert expired == ["slow", "moved"]
+    assert expired == ["slow", "slow", "moved"]
     wheel.close()
