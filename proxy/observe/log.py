@@ -1,6 +1,7 @@
 """The log: JSON lines, one for each exchange, written by a thread so that no sink can hold up the loop.
 
-What may be in a line is decided in redact.py and by the rules; here it is only written down.
+structlog writes all but the line of an exchange, which comes too often for a chain of processors. What may be in a line
+is decided in redact.py and by the rules; here it is only written down.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import structlog
 
 from . import redact
 from .access import describe
@@ -48,6 +51,8 @@ class Sink:
         self._lines.append(line)
         if not self._wake.is_set():
             self._wake.set()
+
+    debug = info = warning = error = msg
 
     def close(self, timeout: float = 2.0) -> None:
         """Write what is waiting, for at most `timeout` seconds."""
@@ -102,6 +107,10 @@ class _Clock:
 _time = _Clock()
 
 
+def _line(_: Any, level: str, event: MutableMapping[str, Any]) -> bytes:
+    return _encode({"time": _time(), "level": level, "event": event.pop("event"), **event}) + b"\n"
+
+
 class Log:
     """The log of one process."""
 
@@ -109,24 +118,33 @@ class Log:
         self.sink = sink
         self._least = LEVELS[level]
         self._pid = os.getpid()
+        bound: Any = structlog.make_filtering_bound_logger(min(self._least, 50))
+        self._logger: Any = bound(sink, [_line], {"pid": self._pid})
 
     def event(self, level: str, name: str, **fields: Any) -> None:
         """Write one line that is about no exchange."""
         if LEVELS[level] >= self._least:
-            self._write(level, name, {key: _safe(value) for key, value in fields.items()})
+            getattr(self._logger, level)(name, **{key: _safe(value) for key, value in fields.items()})
 
     def exchange(self, exchange: Exchange | None, facts: Facts) -> None:
         """Write the line of an exchange, and one for each note that its rules left."""
         if exchange is None:
             if self._least <= LEVELS["warning"]:
-                fields = {"id": facts.correlation, "client": facts.client, "status": facts.status, "cause": facts.error}
-                self._write("warning", "request-refused", {**fields, "ms": round(facts.total, 2)})
+                self._logger.warning(
+                    "request-refused",
+                    id=facts.correlation,
+                    client=facts.client,
+                    status=facts.status,
+                    cause=facts.error,
+                    ms=round(facts.total, 2),
+                )
             return
         for note in exchange.notes:
             if LEVELS[note.level] >= self._least:
-                told = {"id": exchange.correlation, "rule": note.rule, "message": redact.text(note.message)}
-                more = {"fields": _safe(note.fields)} if note.fields else {}
-                self._write(note.level, note.kind, {**told, **more})
+                getattr(self._logger, note.level)(
+                    note.kind, id=exchange.correlation, rule=note.rule, message=redact.text(note.message),
+                    **({"fields": _safe(note.fields)} if note.fields else {}),
+                )  # fmt: skip
         verdict = exchange.verdict
         if verdict.by == "proxy":
             level = "error" if facts.status >= 500 else "warning"
@@ -134,10 +152,6 @@ class Log:
             level = "info" if facts.error is None else "warning"
         if LEVELS[level] >= self._least:
             self.sink.msg(_encode(describe(exchange, facts, _time(), level, self._pid)) + b"\n")
-
-    def _write(self, level: str, name: str, fields: dict[str, Any]) -> None:
-        line = {"time": _time(), "level": level, "event": name, "pid": self._pid, **fields}
-        self.sink.msg(_encode(line) + b"\n")
 
     def close(self) -> None:
         self.sink.close()

@@ -39,7 +39,7 @@ def test_help_lists_every_command_and_imports_none() -> None:
         "try:\n"
         "    main()\n"
         "except SystemExit as end:\n"
-        "    heavy = {'aiohttp', 'pydantic', 'yaml', 'rich', 'proxy.language'} & set(sys.modules)\n"
+        "    heavy = {'aiohttp', 'pydantic', 'yaml', 'structlog', 'rich', 'proxy.language'} & set(sys.modules)\n"
         "    sys.exit(f'{end.code} {heavy}' if end.code or heavy else 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
@@ -53,7 +53,7 @@ def test_a_run_imports_nothing_that_only_some_settings_and_other_commands_need()
     code = (
         "import sys\n"
         "import proxy.cli.run, proxy.cli.serving, proxy.services.perform, proxy.services.store.opening\n"
-        "heavy = {'aiohttp.web', 'cryptography', 'jwt', 'redis', 'rich', 'sqlite3', 'watchfiles'} & set(sys.modules)\n"
+        "heavy = {'aiohttp.web', 'cryptography', 'jwt', 'redis', 'sqlite3', 'watchfiles'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
