@@ -123,7 +123,10 @@ class Outbound:
         own = target.own
         tls = own.tls if own is not None else None
         if target.scheme == "https" and tls is None:
-            tls = self._trusts = self._trusts or make_context()
+            if self._trusts is None:
+                # Reading the system's authorities takes long enough to hold up the loop.
+                self._trusts = await asyncio.to_thread(make_context)
+            tls = self._trusts
         try:
             async with session.request(
                 method,
