@@ -40,7 +40,8 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/vestibule check --strict --secrets tests/secrets rules
+	$(BIN)/vestibule check --strict --secrets tests/secrets rules/auth0 rules/kibo rules/oauth rules/sfcc
+	$(BIN)/vestibule check --strict --secrets tests/secrets rules/recipes
 	$(BIN)/vestibule test rules
 
 unit: $(STAMP)

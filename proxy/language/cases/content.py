@@ -71,6 +71,7 @@ class GivenRequest(Content):
     query: dict[str, Text | list[Text]] = Field(default_factory=dict, description="Parameters; they are encoded.")
     cookies: dict[str, Text] = Field(default_factory=dict, description="The pairs of the Cookie header.")
     ip: str = Field("192.0.2.1", description="The client's address.")
+    through: list[str] = Field(default_factory=list, description="The trusted proxies that it came through, in order.")
     scheme: Literal["http", "https"] = Field("http", description="How the client came.")
 
 

@@ -50,7 +50,7 @@ def make_request(given: GivenRequest, ruleset: Ruleset, limits: Limits, kind: ty
         headers.add(b"Cookie", "; ".join(f"{name}={value}" for name, value in given.cookies.items()).encode())
     return kind(
         method or "GET", target, query, headers, content,
-        limits=limits, scheme=given.scheme, host=host, ip=given.ip, ips=(given.ip,),
+        limits=limits, scheme=given.scheme, host=host, ip=given.ip, ips=(given.ip, *given.through),
     )  # fmt: skip
 
 
