@@ -42,6 +42,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/vestibule check --strict --secrets tests/secrets rules/auth0 rules/kibo rules/oauth rules/sfcc
 	$(BIN)/vestibule check --strict --secrets tests/secrets rules/recipes
+	$(BIN)/vestibule fmt --check rules
 	$(BIN)/vestibule test rules
 
 unit: $(STAMP)

@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Serve: apply the rules to everything on its way to the upstream and back."),
     "check": ("check", "Report every problem of rule files."),
     "test": ("test", "Run the test files beside the rules."),
+    "fmt": ("fmt", "Lay out rule and test files in one way."),
     "bench": ("bench", "Say what each rule and step costs."),
     "healthcheck": ("healthcheck", "Ask the admin port of a run whether it is ready."),
     "init": ("init", "Make a working folder: settings, rules, tests, secrets."),

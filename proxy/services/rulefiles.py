@@ -38,8 +38,25 @@ def read(paths: Iterable[str | Path]) -> tuple[list[Source], Problems]:
             _report(given, "unreadable-file", "there is no rule file here", problems)
         for file in files:
             found.setdefault(_real(file), file)
-    sources = [_read_file(file, problems) for file in sorted(found.values(), key=lambda file: file.parts)]
+    sources = [read_text(file, problems) for file in sorted(found.values(), key=lambda file: file.parts)]
     return [source for source in sources if source is not None], problems
+
+
+def yaml_files(paths: Iterable[str | Path]) -> list[Path]:
+    """Find all YAML files of rules: rules, their tests and packs, in folders with everything below them."""
+    found: dict[str, Path] = {}
+    for given in map(Path, paths):
+        files = [given]
+        if given.is_dir():
+            files = sorted(
+                file
+                for suffix in _SUFFIXES
+                for file in given.rglob(f"*{suffix}")
+                if not any(part.startswith(".") or part == "node_modules" for part in file.relative_to(given).parts)
+            )
+        for file in files:
+            found.setdefault(_real(file), file)
+    return list(found.values())
 
 
 def find_pack(name: str, near: Iterable[str | Path], problems: Problems | None = None) -> Source | None:
@@ -52,7 +69,7 @@ def find_pack(name: str, near: Iterable[str | Path], problems: Problems | None =
     for folder in (*_folders(near), *BUILT_IN):
         file = folder / name / PACK
         if file.is_file():
-            return _read_file(file, problems if problems is not None else Problems())
+            return read_text(file, problems if problems is not None else Problems())
     return None
 
 
@@ -95,7 +112,8 @@ def _is_rule_file(path: Path) -> bool:
     return path.suffix in _SUFFIXES and path.name != PACK and not path.name.endswith(_NOT_RULES)
 
 
-def _read_file(path: Path, problems: Problems) -> Source | None:
+def read_text(path: Path, problems: Problems) -> Source | None:
+    """Read a file; None when it cannot be read, which is then one of `problems`."""
     try:
         if path.exists() and not path.is_file():
             # A pipe or a device could keep the caller waiting for ever.
