@@ -15,6 +15,7 @@ _BREAKS_FLOW = re.compile(r"[,\[\]{}]")
 _UNQUOTED = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 # Texts that readers of YAML 1.1 take for something else.
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off"})
+_SEXAGESIMAL = re.compile(r"[-+]?[0-9]+(:[0-5]?[0-9])+(\.[0-9]*)?")
 
 
 def write_text(value: str, *, flow: bool) -> str:
@@ -32,7 +33,7 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def _can_be_plain(value: str, *, flow: bool) -> bool:
-    if not value or "${" in value or value.lower() in _WORDS:
+    if not value or "${" in value or value.lower() in _WORDS or _SEXAGESIMAL.fullmatch(value):
         return False
     if value[0] in _INDICATORS and not (value[0] == "-" and value[1:2].isalpha()):
         return False
