@@ -8,7 +8,7 @@ MASK = "***"
 LONGEST = 4096
 
 # Parameters that carry secrets in any API.
-_ALWAYS = frozenset(
+ALWAYS = frozenset(
     {
         "access_token", "api_key", "assertion", "auth", "challenge_token", "client_assertion", "client_secret", "code",
         "code_verifier", "id_token", "jwt", "key", "mfa_token", "otp", "passwd", "password", "pwd", "refresh_token",
@@ -34,6 +34,6 @@ def query(value: str, secret: frozenset[str]) -> str:
     parts = []
     for part in value.split("&"):
         name, equals, _ = part.partition("=")
-        hidden = equals and (name.lower() in _ALWAYS or name.lower() in secret or "%" in name)
+        hidden = equals and (name.lower() in ALWAYS or name.lower() in secret or "%" in name)
         parts.append(f"{name}={MASK}" if hidden else part)
     return text("&".join(parts))
