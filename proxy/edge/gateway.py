@@ -22,6 +22,8 @@ from .turn import Turn
 from .upstream import Pool
 
 if TYPE_CHECKING:
+    from ..observe.recorder import Recorder
+    from ..observe.tape import Tape
     from .downstream import Connection
     from .passage import Passage
 
@@ -49,7 +51,8 @@ class Gateway:
     """The data plane of one worker. Give its `connect` to `loop.create_server`.
 
     A reload assigns `ruleset`; each exchange takes it once. Building one proves the parsers and raises UnsafeParser
-    when they are not to be trusted. `record` is called once for each exchange, with None where no request was read.
+    when they are not to be trusted. `record` is called once for each exchange, with None where no request was read;
+    `recorder` is given whole exchanges, and without one nothing is kept for it.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Gateway:
         deadlines: Deadlines | None = None,
         trust: Trust | None = None,
         tell: Tell = tell_nobody,
+        recorder: Recorder | None = None,
     ) -> None:
         # The two need each other; and it is not for the first client to wait for what is imported.
         from .downstream import Connection
@@ -78,6 +82,7 @@ class Gateway:
         self.clock = clock
         self.entropy = entropy
         self.record = record
+        self.recorder = recorder
         self.perform = perform
         self.tell = tell
         self.limits = limits or Limits()
@@ -104,6 +109,11 @@ class Gateway:
     def connect(self) -> Connection:
         """Build the protocol of one client connection."""
         return self._connection(self)
+
+    def end_record(self, tape: Tape, exchange: Exchange, facts: Facts) -> None:
+        """Record an exchange that is over, now that its answer is on its way."""
+        if self.recorder is not None:
+            self.recorder.end(tape, exchange, facts)
 
     @property
     def busy(self) -> int:

@@ -23,6 +23,7 @@ from .stream import LAST_CHUNK, Tunnel, chunk
 from .upstream import UpstreamConnection
 
 if TYPE_CHECKING:
+    from ..observe.tape import Tape
     from .downstream import Connection
 
 _HELD = 65_536
@@ -42,8 +43,8 @@ class Passage:
     __slots__ = (
         "_alone", "_answer", "_asking", "_bodies", "_chunked", "_collecting", "_connection", "_discarding",
         "_gateway", "_head", "_kept_up", "_most", "_out", "_parts", "_refused", "_replied", "_request", "_returns",
-        "_size", "_sized", "_started", "_streams", "_tarries", "_task", "_tunnel", "_up", "_up_ended", "_up_started",
-        "_waits", "body_done", "exchange", "facts", "finished", "keep",
+        "_size", "_sized", "_started", "_streams", "_tape", "_tarries", "_task", "_tunnel", "_up", "_up_ended",
+        "_up_started", "_waits", "body_done", "exchange", "facts", "finished", "keep",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, head: RequestHead) -> None:
@@ -96,6 +97,9 @@ class Passage:
             version=head.version,
         )
         self.exchange: Exchange = run.begin(gateway.ruleset, request, clock=gateway.clock, entropy=gateway.entropy)
+        # What is kept to be recorded; None when it is not.
+        recorder = gateway.recorder
+        self._tape: Tape | None = recorder.begin(request, gateway.clock()) if recorder is not None else None
 
     # The request
 
@@ -145,6 +149,8 @@ class Passage:
         """Take bytes of the request's body."""
         size = len(data)
         self.facts.received += size
+        if self._tape is not None:
+            self._tape.received.take(data)
         if self._refused and not self._replied:
             self._connection.pause()
             return
@@ -290,6 +296,8 @@ class Passage:
         except Refusal as refusal:
             self.refuse(refusal.status, refusal.cause)
             return
+        if self._tape is not None:
+            self._tape.forward(self._request, content)
         if content is None and not self.body_done and self._size <= _HELD and not head.expects and not self.upgrades:
             # A slow client must not hold a connection to the upstream with a body that could be kept until it is whole.
             self._tarries = True
@@ -327,6 +335,9 @@ class Passage:
             except Exception as error:
                 failure = EffectFailed(f"the service failed: {type(error).__name__}")
             spent = perf_counter() - begun
+            if self._tape is not None:
+                rule = self.exchange.rule
+                self._tape.perform(rule.name if rule is not None else "", pending.effect, failure or value)
             result = pending.resume(value, spent) if failure is None else pending.fail(failure, spent)
             if type(result) is not Pending:
                 break
@@ -377,6 +388,8 @@ class Passage:
 
     def upstream_head(self, head: ResponseHead) -> None:
         self.facts.upstream = (perf_counter() - self._up_started) * 1000
+        if self._tape is not None:
+            self._tape.hear(head.status, head.reason, head.lines)
         status = head.status
         exchange = self.exchange
         response = Response(
@@ -404,9 +417,10 @@ class Passage:
             self._up.pause()
 
     def upstream_data(self, data: bytes) -> None:
+        if self._tape is not None:
+            self._tape.returned.take(data)
         if self._streams:
-            self.facts.sent += len(data)
-            self._out.append(chunk(data) if self._chunked else data)
+            self._pass(data)
             return
         self._parts.append(data)
         if self._collecting:
@@ -415,6 +429,10 @@ class Passage:
                 self._fail(Refusal(502, "the answer's body is over the limit"))
             elif self._takes(len(data)):
                 self._fail(Refusal(503, "the proxy is short of memory"))
+
+    def _pass(self, data: bytes) -> None:
+        self.facts.sent += len(data)
+        self._out.append(chunk(data) if self._chunked else data)
 
     def upstream_end(self) -> None:
         self.facts.upstream = (perf_counter() - self._up_started) * 1000
@@ -527,6 +545,8 @@ class Passage:
             self._answer_without_rules(refusal)
             return
         self.facts.status = response.status
+        if self._tape is not None:
+            self._tape.reply(data, None if streams else content)
         self._out.append(data)
         if streams:
             self._begin_stream()
@@ -546,7 +566,10 @@ class Passage:
         self.keep = False
         content = response.content or b""
         framing = b"Content-Length: %d" % len(content)
-        self._out = [write_response(response, framing=framing, connection=b"Connection: close"), content]
+        data = write_response(response, framing=framing, connection=b"Connection: close")
+        if self._tape is not None:
+            self._tape.reply(data, content)
+        self._out = [data, content]
         self._complete()
 
     def _leave_upstream(self) -> None:
@@ -602,7 +625,7 @@ class Passage:
         self._streams = True
         parts, self._parts = self._parts, []
         for part in parts:
-            self.upstream_data(part)
+            self._pass(part)
         if self._up_ended:
             self._end_stream()
         elif self._up is not None:
@@ -633,6 +656,10 @@ class Passage:
         self._let_go()
         self.facts.total = (perf_counter() - self._started) * 1000
         self._gateway.record(self.exchange, self.facts)
+        tape = self._tape
+        if tape is not None:
+            self._tape = None
+            self._gateway.end_record(tape, self.exchange, self.facts)
 
     def cut(self, cause: str) -> None:
         """Cut the client off: an answer that began cannot be completed, and must not look complete."""
@@ -659,6 +686,8 @@ class Passage:
             self._answer_without_rules(refusal)
             return
         self.facts.status = 101
+        if self._tape is not None:
+            self._tape.reply(data, b"")
         self._up = None
         self._connection.write(data)
         gateway = self._gateway
