@@ -35,7 +35,7 @@ _NOT_BUILT = {
 
 
 # What a part of the settings is when it is a bare text.
-_BARE = {"upstream": "url", "admin": "listen"}
+_BARE = {"upstream": "url", "admin": "listen", "record": "file"}
 
 
 class Model(BaseModel):
@@ -238,6 +238,27 @@ class AdminSettings(Model):
     )
 
 
+class RecordSettings(Model):
+    """Exchanges that are recorded, with what is secret replaced: for `vestibule replay` and `vestibule diff`."""
+
+    file: str | None = Field(
+        None, description="The file, one exchange a line, for its owner alone; without one nothing is recorded."
+    )
+    size: Size = Field(
+        64 << 20,
+        description="How large the file becomes before it is renamed to FILE.1, in the place of the one before.",
+    )
+    fraction: Annotated[float, Field(ge=0, le=1)] = Field(1.0, description="The share of exchanges that is recorded.")
+    operations: Texts = Field(
+        default_factory=list, description="Record only these operations of the packs; all exchanges when none is given."
+    )
+    body: Size = Field(64 << 10, description="A longer body is recorded by its length alone.")
+
+
+def _bare_record(value: Any) -> Any:
+    return {"file": value} if isinstance(value, str) else value
+
+
 def _bare_admin(value: Any) -> Any:
     return {"listen": value} if isinstance(value, str) else value
 
@@ -297,6 +318,7 @@ class Settings(Model):
         "which then stops. No client is refused meanwhile.",
     )
     log: LogSettings = Field(default_factory=LogSettings)
+    record: Annotated[RecordSettings, BeforeValidator(_bare_record)] = Field(default_factory=RecordSettings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from .services import ChosenStore, choose_store
 if TYPE_CHECKING:
     from ..edge.options import Upstream
     from ..language.compile import Built
+    from .recording import Recording
 
 EXIT_CONFIGURATION = 3
 
@@ -189,6 +190,7 @@ class _Run:
                 tls = server_tls(self.settings.tls.cert, self.settings.tls.key)
             if self.settings.log.to not in ("stdout", "stderr"):
                 open_sink(self.settings.log.to).close()
+            recording = self._recording()
         except ListenError as error:
             _fail(str(error))
         except OSError as error:
@@ -208,8 +210,9 @@ class _Run:
                 _fail(str(error))
             self._greet(sockets, admin, built, url, name, store, tls=tls is not None)
             serving = Serving(
-                self.settings, self.rules, built.ruleset, url, upstream, store, sockets, tls, admin, token, predecessor
-            )
+                self.settings, self.rules, built.ruleset, url, upstream, store, sockets, tls, admin, token, predecessor,
+                recording,
+            )  # fmt: skip
             serving.run(watch=self.watch)
 
     def _token(self) -> str | None:
@@ -220,6 +223,16 @@ class _Run:
         if not token:
             _fail(f"admin.token: there is no secret `{name}`")
         return token
+
+    def _recording(self) -> Recording | None:
+        """Make ready what is recorded; raise OSError for a file that cannot be written."""
+        if self.settings.record.file is None:
+            return None
+        from .recording import Recording
+
+        recording = Recording(self.settings.record, self.secrets)
+        recording.prove()
+        return recording
 
     def _report(self, built: Built) -> None:
         from ..language.problems import render
@@ -263,6 +276,8 @@ class _Run:
         click.echo(f"  store         {store.shown}", err=True)
         if store.note is not None:
             click.echo(f"                note: {store.note}", err=True)
+        if self.settings.record.file is not None:
+            click.echo(f"  recording to  {self.settings.record.file}, with what is secret replaced", err=True)
         click.echo(f"  rules         {len(rules)}: {', '.join(rule.name for rule in rules) or 'none'}", err=True)
         if sandbox in _LOGINS:
             click.echo("\nTry a login (its answer as the rules leave it):\n", err=True)

@@ -41,6 +41,8 @@ from .services import ChosenStore, count_effects, open_services
 if TYPE_CHECKING:
     from ..engine.exchange import Exchange
     from ..observe.facts import Facts
+    from ..observe.recorder import Recorder
+    from .recording import Recording
 
 _new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
 with contextlib.suppress(ImportError):
@@ -85,6 +87,7 @@ class Serving:
     admin: socket.socket | None
     token: str | None
     predecessor: Predecessor | None
+    recording: Recording | None = None
 
     def run(self, *, watch: bool) -> None:
         """Serve until told to stop, and until everything has ended."""
@@ -247,7 +250,10 @@ class Serving:
 
         perform = count_effects(services.perform, metrics)
         memory = choose_memory(limits.memory, memory_limit(), settings.workers, log.event)
-        gateway = make_gateway(settings, ruleset, upstream, record, perform, log.event, memory=memory)
+        recorder = self.recording.open(log.event) if self.recording is not None else None
+        gateway = make_gateway(
+            settings, ruleset, upstream, record, perform, log.event, memory=memory, recorder=recorder
+        )
         server = Server(
             gateway,
             self.sockets,
@@ -272,6 +278,8 @@ class Serving:
         finally:
             pulse.close()
             await services.close()
+            if recorder is not None:
+                recorder.close()
 
     def _current(self, board: Board, log: Log) -> tuple[Ruleset, int]:
         """Give the rules of the last reload, to a worker that starts after it; without one those of the start."""
@@ -305,6 +313,7 @@ def make_gateway(
     tell: Tell,
     *,
     memory: int,
+    recorder: Recorder | None = None,
 ) -> Gateway:
     """Turn the settings into the data plane of a worker."""
     limits = settings.limits
@@ -337,4 +346,5 @@ def make_gateway(
             hosts=frozenset(settings.hosts),
         ),
         tell=tell,
+        recorder=recorder,
     )

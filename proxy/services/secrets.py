@@ -32,6 +32,10 @@ class Secrets:
             found = self._environ.get(_PREFIX + re.sub(r"[.-]", "_", name).upper())
         return found
 
+    def values(self) -> frozenset[str]:
+        """Give the secrets that were read so far, and those of the environment: what nobody may be shown."""
+        return frozenset(text for _, text in self._read.values()) | frozenset(self._environ.values())
+
     def _from_file(self, name: str) -> str | None:
         if self._folder is None:
             return None

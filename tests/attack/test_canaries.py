@@ -222,7 +222,7 @@ def secrets_folder(folder: Path) -> Path:
 def serving(
     service: Service, folder: Path, watch: Watch, *flags: str, env: Mapping[str, str] | None = None
 ) -> Iterator[Proxy]:
-    """Run a proxy with the rules; look at its log, its errors, its command line and its figures when it ends."""
+    """Run a proxy with the rules; look at all that it wrote and told when it ends."""
     rules = folder / "rules.yaml"
     rules.write_text(RULES.format(service=service.address))
     words: tuple[str | Path, ...] = (
@@ -234,6 +234,8 @@ def serving(
         secrets_folder(folder),
     )
     words += ("--admin", "127.0.0.1:0", "--log-level", "debug", "--upstream-timeouts-first-byte", "3s")
+    recording = folder / "recording.ndjson"
+    words += ("--record", recording)
     with running(*words, *flags, env=env) as proxy:
         yield proxy
         pids = {proxy.process.pid, *(event["pid"] for event in map(json.loads, proxy.raw))}
@@ -253,6 +255,9 @@ def serving(
         log = proxy.rest()
         assert log.count("\n") > 10
         watch.look("the log", log)
+        recorded = recording.read_text()
+        assert recorded.count("\n") >= 5
+        watch.look("the recording", recorded)
         watch.look("stderr", "\n".join(proxy.greeting) + proxy.err.rest())
 
 
