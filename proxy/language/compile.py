@@ -29,7 +29,7 @@ from .packs import Vocabulary
 from .problems import Problems, nearest
 from .validation import explain_validation, salvage
 
-__all__ = ["Built", "Options", "build", "revision"]
+__all__ = ["Built", "Draft", "Options", "build", "revision"]
 
 _STEP_KEYS = ("when", "name", "description")
 _KEYS: tuple[tuple[Phase, str], ...] = (("before", "before"), ("continue", "continue"), ("after", "after"))
@@ -48,7 +48,7 @@ class Built:
 
 
 @dataclass(slots=True)
-class _Draft:
+class Draft:
     """A rule between its model and its Rule."""
 
     model: model.Rule
@@ -58,14 +58,23 @@ class _Draft:
     steps: list[tuple[StepScope, str, Any]]
 
 
-def build(sources: Sequence[Source], options: Options, problems: Problems | None = None) -> Built:
-    """Compile rule files; every problem found is in the result, and with an error there is no rule set."""
+def build(
+    sources: Sequence[Source],
+    options: Options,
+    problems: Problems | None = None,
+    *,
+    keep: list[Draft] | None = None,
+) -> Built:
+    """Compile rule files; every problem found is in the result, and with an error there is no rule set.
+
+    What each rule was made from, also one that is off, is left in `keep`, for who explains.
+    """
     problems = problems if problems is not None else Problems()
     files = [found for source in sources if (found := _read(source, problems)) is not None]
     vocabulary = _vocabulary(files, options, problems)
     declared: dict[str, Any] = {}
     functions = rule_functions(vocabulary, options)
-    drafts: list[_Draft] = []
+    drafts: list[Draft] = []
     names: dict[str, tuple[Document, int]] = {}
     for document, file in files:
         for index in range(len(file.rules)):
@@ -73,6 +82,8 @@ def build(sources: Sequence[Source], options: Options, problems: Problems | None
             if draft is None:
                 continue
             _check_name(draft, names, index, problems)
+            if keep is not None:
+                keep.append(draft)
             if draft.model.mode != "off":
                 drafts.append(draft)
     for phase, key in _KEYS:
@@ -146,7 +157,7 @@ def _draft(
     functions: tuple[Any, ...],
     options: Options,
     problems: Problems,
-) -> _Draft | None:
+) -> Draft | None:
     loc = ("rules", index)
     try:
         rule = model.Rule.model_validate(file.rules[index])
@@ -182,7 +193,7 @@ def _draft(
         timeout=rule.timeout,
     )
     _compile_match(rule, scope, compiled)
-    return _Draft(rule, scope, compiled, {"before": [], "after": [], "continue": []}, [])
+    return Draft(rule, scope, compiled, {"before": [], "after": [], "continue": []}, [])
 
 
 def _revision(document: Document, loc: tuple[str | int, ...], scope: RuleScope, vocabulary: Vocabulary) -> str:
@@ -192,7 +203,7 @@ def _revision(document: Document, loc: tuple[str | int, ...], scope: RuleScope, 
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
 
 
-def _check_name(draft: _Draft, names: dict[str, tuple[Document, int]], index: int, problems: Problems) -> None:
+def _check_name(draft: Draft, names: dict[str, tuple[Document, int]], index: int, problems: Problems) -> None:
     scope, name = draft.scope, draft.model.name
     mark = scope.document.mark(("rules", index, "name"))
     if not model.RULE_NAME.fullmatch(name):
@@ -284,7 +295,7 @@ def _is_list(scope: RuleScope, key: str) -> bool:
     return isinstance(data, list)
 
 
-def _compile_phase(draft: _Draft, phase: Phase, key: str) -> None:
+def _compile_phase(draft: Draft, phase: Phase, key: str) -> None:
     rule = draft.model
     steps = {"before": rule.before, "after": rule.after, "continue": rule.continue_}[phase]
     if phase == "before" and rule.sticky is not None:
@@ -297,7 +308,7 @@ def _compile_phase(draft: _Draft, phase: Phase, key: str) -> None:
         _check_continue(draft, steps)
 
 
-def _check_continue(draft: _Draft, steps: Sequence[Mapping[str, Any]]) -> None:
+def _check_continue(draft: Draft, steps: Sequence[Mapping[str, Any]]) -> None:
     """Check that who comes back proves it first, and that somebody can be sent away at all."""
     scope, rule = draft.scope, draft.model
     first = next((key for key in steps[0] if key not in _STEP_KEYS), None)
@@ -315,7 +326,7 @@ def _check_continue(draft: _Draft, steps: Sequence[Mapping[str, Any]]) -> None:
         _report(scope, "unused-continue", text, "continue", key=True)
 
 
-def _compile_sticky(draft: _Draft) -> None:
+def _compile_sticky(draft: Draft) -> None:
     scope, rule = draft.scope, draft.rule
     if draft.model.fraction >= 1:
         _report(scope, "unused-sticky", "`sticky` means nothing without `fraction`", "sticky", key=True, warning=True)
@@ -325,7 +336,7 @@ def _compile_sticky(draft: _Draft) -> None:
     rule.sticky_side = step.finish()
 
 
-def _compile_step(draft: _Draft, phase: Phase, at: tuple[str, int], data: Mapping[str, Any]) -> Step | None:
+def _compile_step(draft: Draft, phase: Phase, at: tuple[str, int], data: Mapping[str, Any]) -> Step | None:
     scope = draft.scope
     named = [key for key in data if key not in _STEP_KEYS]
     for key in named:
@@ -399,7 +410,7 @@ def _phase_text(name: str, phase: str, phases: frozenset[str]) -> str:
     return f"`{name}` cannot stand in `{phase}`; it can in {allowed}"
 
 
-def _check_on_error(draft: _Draft, name: str) -> None:
+def _check_on_error(draft: Draft, name: str) -> None:
     if draft.model.on_error != "continue":
         return
     if name in _GUARDS:
@@ -410,7 +421,7 @@ def _check_on_error(draft: _Draft, name: str) -> None:
         _report(draft.scope, "open-on-error", text, "on_error", warning=True)
 
 
-def _finish(draft: _Draft) -> None:
+def _finish(draft: Draft) -> None:
     rule, scope = draft.rule, draft.scope
     rule.before = tuple(draft.sides["before"])
     rule.after = tuple(draft.sides["after"])
@@ -428,7 +439,7 @@ def revision(sources: Sequence[Source]) -> str:
 
 
 def _ruleset(
-    drafts: Sequence[_Draft],
+    drafts: Sequence[Draft],
     vocabulary: Vocabulary,
     sources: Sequence[Source],
 ) -> Ruleset:

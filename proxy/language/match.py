@@ -180,23 +180,32 @@ def compile_statuses(patterns: Iterable[int | str]) -> Callable[[int], bool]:
     return lambda status: status in exact or status // 100 in classes
 
 
-def compile_predicate(match: Match, context: Mapping[str, tuple[Type, Callable[[Request], Any]]]) -> Predicate | None:
-    """Compile what the path index cannot answer; None when there is nothing. Raises MatchError."""
-    tests: list[Predicate] = []
+def compile_tests(
+    match: Match, context: Mapping[str, tuple[Type, Callable[[Request], Any]]]
+) -> list[tuple[str, str, Predicate]]:
+    """Compile what the path index cannot answer, test by test: its key, the name that it looks at, and what holds.
+
+    Raises MatchError.
+    """
+    tests: list[tuple[str, str, Predicate]] = []
     if match.host is not None:
-        tests.append(_hosts(match.host))
+        tests.append(("host", "", _hosts(match.host)))
     if match.client is not None:
-        tests.append(_clients(match.client))
-    tests += [_header(name, test) for name, test in match.headers.items()]
-    tests += [_pair("query", name, test) for name, test in match.query.items()]
-    tests += [_pair("cookies", name, test) for name, test in match.cookies.items()]
+        tests.append(("client", "", _clients(match.client)))
+    tests += [("headers", name, _header(name, test)) for name, test in match.headers.items()]
+    tests += [("query", name, _pair("query", name, test)) for name, test in match.query.items()]
+    tests += [("cookies", name, _pair("cookies", name, test)) for name, test in match.cookies.items()]
     for name, wanted in match.context.items():
         type_, read = context[name]
         values = plain(wanted if isinstance(wanted, list) else [wanted])
-        tests.append(_context(read, [str(v) if type_ == STRING and not isinstance(v, bool) else v for v in values]))
-    if not tests:
+        texts = [str(v) if type_ == STRING and not isinstance(v, bool) else v for v in values]
+        tests.append(("context", name, _context(read, texts)))
+    return tests
+
+
+def compile_predicate(match: Match, context: Mapping[str, tuple[Type, Callable[[Request], Any]]]) -> Predicate | None:
+    """Compile what the path index cannot answer; None when there is nothing. Raises MatchError."""
+    every = tuple(test for _, _, test in compile_tests(match, context))
+    if not every:
         return None
-    if len(tests) == 1:
-        return tests[0]
-    every = tuple(tests)
-    return lambda request: all(test(request) for test in every)
+    return every[0] if len(every) == 1 else lambda request: all(test(request) for test in every)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from statistics import median
 from typing import Any
 
@@ -19,7 +20,7 @@ from ...engine.errors import Unreadable
 from ...engine.exchange import Exchange
 from ...engine.message import Headers, Limits, Message, Request, Response
 from ...engine.ruleset import Outcome, Rule, Ruleset, Running, Step
-from .watching import Call, P, T, Watch
+from .watching import Call, P, T, Watch, with_steps
 
 # Nanoseconds of any beginning.
 Clock = Callable[[], int]
@@ -133,12 +134,7 @@ class Meter(Watch):
 
 def timed_rules(ruleset: Ruleset, meter: Meter) -> Ruleset:
     """Give a rule set that does the same and is timed; the rows of its steps are in the order of `steps_of`."""
-    row = FIRST_STEP
-
-    def timed(steps: tuple[Step, ...]) -> tuple[Step, ...]:
-        nonlocal row
-        first, row = row, row + len(steps)
-        return tuple(meter.step(step, first + index) for index, step in enumerate(steps))
+    rows = count(FIRST_STEP)
 
     class Timed(Ruleset):
         def choose(self, exchange: Exchange) -> None:
@@ -149,19 +145,7 @@ def timed_rules(ruleset: Ruleset, meter: Meter) -> Ruleset:
             finally:
                 meter.leave()
 
-    return Timed(
-        [
-            replace(rule, before=timed(rule.before), after=timed(rule.after), resume=timed(rule.resume))
-            for rule in ruleset.rules
-        ],
-        ruleset.operations,
-        dialect=ruleset.dialect,
-        checks=ruleset.checks,
-        configuration=ruleset.configuration,
-        redact=ruleset.redact,
-        revision=ruleset.revision,
-        codec=ruleset.codec,
-    )
+    return with_steps(ruleset, lambda _rule, _phase, _index, step: meter.step(step, next(rows)), Timed)
 
 
 def steps_of(rule: Rule) -> list[tuple[str, Step]]:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from ...engine.message import Limits
 from ...engine.ruleset import Ruleset
-from ..compile import Options, build
+from ..compile import Draft, Options, build
 from ..document import Document, Source, load
 from ..problems import Problems
 from ..validation import explain_validation
@@ -59,7 +59,10 @@ FindPack = Callable[[str], Source | None]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A case with the rules that it is about; with `findings`, empty or not, it has no exchange to play."""
+    """A case with the rules that it is about; with `findings`, empty or not, it has no exchange to play.
+
+    `drafts` are what the rules were made from.
+    """
 
     case: Case
     given: Given
@@ -68,6 +71,7 @@ class Prepared:
     limits: Limits
     ruleset: Ruleset | None
     findings: tuple[str, ...] | None
+    drafts: Sequence[Draft] = ()
 
 
 def run_cases(source: Source, find_rules: FindRules, find_pack: FindPack, rehearse: Rehearse) -> Results:
@@ -111,7 +115,7 @@ def prepare(
         yield from _Preparation(document, file, find_rules, find_pack, served, results).run()
 
 
-_Rules = tuple[Ruleset | None, Problems]
+_Rules = tuple[Ruleset | None, Problems, list[Draft]]
 _Loc = tuple[str | int, ...]
 
 
@@ -141,23 +145,24 @@ class _Preparation:
             line = self.document.mark(("cases", index, "name")).line
             if case.rules is not None and self.served is None:
                 packs = ("cases", index, "packs") if case.packs is not None else ("packs",)
-                ruleset, problems = self.build(case.rules, ("cases", index, "rules"), packs)
+                ruleset, problems, drafts = self.build(case.rules, ("cases", index, "rules"), packs)
             else:
                 shared = shared or self.build(self.file.rules, ("rules",), ("packs",))
-                ruleset, problems = shared
+                ruleset, problems, drafts = shared
             found = self.check(case, ruleset, problems)
             findings = tuple(found) if found is not None else None
-            yield Prepared(case, self.file.given, name, line, self.limits, ruleset, findings)
+            yield Prepared(case, self.file.given, name, line, self.limits, ruleset, findings, drafts)
         if shared is not None and shared[0] is not None:
             self.results.rules = [rule.name for rule in shared[0].rules]
 
     def build(self, rules: list[Any], loc: _Loc, packs: _Loc) -> _Rules:
         """Build rules of the file or of one case as they would be served: files in the order of their names."""
         found = Problems()
+        drafts: list[Draft] = []
         if self.served is not None:
             self.results.texts.update((source.name, source.text) for source in self.served)
-            built = build(self.served, self.options(), found)
-            return built.ruleset, built.problems
+            built = build(self.served, self.options(), found, keep=drafts)
+            return built.ruleset, built.problems, drafts
         sources: dict[str, Source] = {}
         for index, name in enumerate(rules):
             if isinstance(name, str):
@@ -175,13 +180,13 @@ class _Preparation:
             inline = InlineRules(self.document, written, packs)
             ordered.append(inline.source)
         self.results.texts.update((source.name, source.text) for source in sources.values())
-        built = build(ordered, self.options(), found)
+        built = build(ordered, self.options(), found, keep=drafts)
         if inline is None:
-            return built.ruleset, built.problems
+            return built.ruleset, built.problems, drafts
         problems = Problems()
         for problem in built.problems:
             problems.add(inline.relocate(problem))
-        return built.ruleset, problems
+        return built.ruleset, problems, drafts
 
     def options(self) -> Options:
         given = self.file.given

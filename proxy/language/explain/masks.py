@@ -1,0 +1,129 @@
+"""What an explanation may not show: by the names that packs and rules call secret, and by the values found there."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...engine.message import Headers
+from ...engine.ruleset import Redaction
+from ..secrecy import MASK, mask
+
+# A text that is shorter stands in too many others to be hidden wherever it stands.
+_SHORTEST = 6
+_LONGEST = 4096
+_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
+_SCHEMES = ("basic", "bearer", "digest", "dpop")
+_ODD = re.compile("[^a-z0-9]")
+# Parts of a name, without its punctuation, that make it one of a secret...
+_SECRET = re.compile(
+    "passw|passphrase|pwd|secret|token|apikey|accesskey|privatekey|credential|assertion|signature|jwt|csrf|xsrf"
+    "|verifier|otp|cookie|bearer|authorization|sessionid|recoverycode|backupcode|ticketid|^sid$|^pin$|^nonce$|^sig$"
+)
+# ...unless it ends with one of these: what is told about a secret is none.
+_ABOUT = re.compile("(type|expir[a-z]*|expiresin|ttl|minutes|seconds|lifetime|status|count|required|enabled|length)$")
+# A parameter of an address, wherever one stands in a text.
+_PARAMETER = re.compile(r"""([?&#][^\s=&?#"']+)=[^\s&#"']*""")
+
+
+class Masks:
+    """Writes values as texts without what is secret. What stood at a secret place is hidden elsewhere too."""
+
+    def __init__(self, redact: Redaction, secrets: Iterable[str] = (), *, show: bool = False) -> None:
+        self._redact = redact
+        self._named = frozenset(_plain(name) for name in (*redact.fields, *redact.query, *redact.headers))
+        self._show = show
+        self._secrets = secrets
+        self._learned: set[str] = set()
+
+    def hides(self, name: str) -> bool:
+        """Say whether what bears this name is secret; a spelling that hides a name makes it one."""
+        if self._show:
+            return False
+        plain = _plain(name)
+        return plain in self._named or "%" in name or bool(_SECRET.search(plain) and not _ABOUT.search(plain))
+
+    def _hides_header(self, key: str) -> bool:
+        return not self._show and (key in _HEADERS or key in self._redact.headers or self.hides(key))
+
+    def learn(self, value: Any) -> None:
+        """Hide the texts of a value wherever they stand."""
+        if isinstance(value, str):
+            if len(value) >= _SHORTEST:
+                self._learned.add(value)
+        elif isinstance(value, Mapping):
+            for item in value.values():
+                self.learn(item)
+        elif isinstance(value, list | tuple):
+            for item in value:
+                self.learn(item)
+
+    def study(self, value: Any) -> None:
+        """Learn what stands at the secret places of a body, a query or cookies."""
+        if isinstance(value, Mapping):
+            for name, item in value.items():
+                (self.learn if self.hides(str(name)) else self.study)(item)
+        elif isinstance(value, list | tuple):
+            for item in value:
+                self.study(item)
+
+    def study_headers(self, headers: Headers) -> None:
+        for key, _, value in headers.lines:
+            if key in (b"cookie", b"set-cookie"):
+                for part in value.split(b";") if key == b"cookie" else value.split(b";")[:1]:
+                    self.learn(_text(part.partition(b"=")[2].strip()))
+            elif self._hides_header(_text(key)):
+                # Of credentials the scheme is none.
+                self.learn(_text(value).rpartition(" ")[2])
+
+    def text(self, text: str) -> str:
+        """Write a text."""
+        if not self._show:
+            for secret in sorted((*self._learned, *self._secrets), key=len, reverse=True):
+                if len(secret) >= _SHORTEST:
+                    text = text.replace(secret, MASK)
+            text = _PARAMETER.sub(self._parameter, str(mask(text, self._redact)))
+        return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+
+    def _parameter(self, found: re.Match[str]) -> str:
+        return f"{found[1]}={MASK}" if self.hides(found[1][1:]) else found[0]
+
+    def json(self, value: Any, *, name: str = "") -> str:
+        """Write a value as JSON; `name` is that of its place."""
+        hidden = MASK if self.hides(name) else self._masked(value)
+        return self.text(json.dumps(hidden, ensure_ascii=False, default=lambda other: type(other).__name__))
+
+    def _masked(self, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(name): MASK if self.hides(str(name)) else self._masked(item) for name, item in value.items()}
+        return [self._masked(item) for item in value] if isinstance(value, list | tuple) else value
+
+    def secret(self, value: Any) -> str:
+        """Write a value that is known to be secret."""
+        return self.json(value) if self._show else MASK
+
+    def header(self, key: str, value: str) -> str:
+        """Write the value of a header: of cookies the names are shown, and of credentials their scheme."""
+        if not self._hides_header(key):
+            return self.text(value)
+        if key == "cookie":
+            return "; ".join(f"{part.partition('=')[0].strip()}={MASK}" for part in value.split(";"))
+        if key == "set-cookie":
+            pair, semicolon, attributes = value.partition(";")
+            return f"{pair.partition('=')[0]}={MASK}{semicolon}{attributes}"
+        scheme, space, _ = value.partition(" ")
+        return f"{scheme} {MASK}" if space and scheme.lower() in _SCHEMES else MASK
+
+    def query(self, query: str) -> str:
+        """Write a query, the values of secret parameters masked."""
+        return self.text(f"?{query}")[1:]
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")
+
+
+def _plain(name: str) -> str:
+    return _ODD.sub("", name.lower())
