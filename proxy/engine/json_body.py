@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from .errors import EvaluationError, Side, Unreadable
-from .json_nodes import ArrayNode, Node, ObjectNode, text_of
+from .json_nodes import Node, open_text, text_of
 
 INT64 = 1 << 63
 _WHITE = b" \t\n\r"
@@ -34,25 +34,11 @@ class JsonBody:
 
     # Opening
 
-    def node(self, raw: bytes, depth: int) -> Node | None:
-        """Open a text; None when it is neither object nor array."""
-        start = raw.lstrip(_WHITE)[:1]
-        if start not in (b"{", b"["):
-            return None
-        if depth > self.limit:
-            raise Unreadable(self.side, f"the body is nested more than {self.limit} levels deep", 413)
-        try:
-            return ObjectNode(self, raw, depth) if start == b"{" else ArrayNode(self, raw, depth)
-        except RecursionError:
-            raise Unreadable(self.side, "the body is nested too deeply", 413) from None
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise Unreadable(self.side, "the body is not JSON") from None
-
     @property
     def top(self) -> Node | None:
         """The opened body; None when it is neither object nor array."""
         if self._root is None:
-            self._root = self.node(self._raw.strip(_WHITE), 1)
+            self._root = open_text(self._raw.strip(_WHITE), self.side, self.limit, 1)
             if self._root is None:
                 self._decode_whole(self._raw)
         return self._root
@@ -67,14 +53,15 @@ class JsonBody:
 
     def locate(self, path: Path) -> Any:
         """Return the Raw or Node at a path; a missing part is an EvaluationError."""
-        value: Any = self.top
+        value: Any = self._root or self.top
         if value is None:
             value = Raw(self._raw)
         last = len(path) - 1
         for index, part in enumerate(path):
-            if not isinstance(value, Node) or not value.holds(part):
+            found = value.find(part) if isinstance(value, Node) else None
+            if found is None:
                 raise self.missing(path[: index + 1])
-            value = value.child(part) if index == last else value.open(part) or value.child(part)
+            value = found if index == last else value.open(part) or found
         return value
 
     def missing(self, path: Path) -> EvaluationError:
@@ -88,10 +75,10 @@ class JsonBody:
 
     def number(self, path: Path) -> Any:
         """Return the plain value at a path, also an integer that expressions cannot hold."""
-        return self._decode_whole(text_of(self.locate(path)))
+        return self._decode_whole(_text(self.locate(path)))
 
     def plain(self, value: Any) -> Any:
-        decoded = self._decode_whole(text_of(value))
+        decoded = self._decode_whole(_text(value))
         if type(decoded) is int and not -INT64 <= decoded < INT64:
             raise EvaluationError("a number is out of the range of int", self.side)
         return decoded
@@ -100,22 +87,22 @@ class JsonBody:
         """Say whether the last part of a path is there; an earlier one that is missing is an EvaluationError."""
         if not path:
             return True
-        parent = self.locate(path[:-1])
-        node = parent if isinstance(parent, Node) else self._open_at(path[:-1])
+        node = self._open_at(path[:-1])
         if node is None:
             raise EvaluationError(f"{spell(path[:-1])} has no members", self.side)
-        return node.holds(path[-1])
+        return node.find(path[-1]) is not None
 
     def value(self) -> Any:
         """Return the whole body as a plain value."""
         return self.plain(Raw(self.dump()))
 
-    def _decode_whole(self, raw: bytes) -> Any:
-        """Decode a text with everything in it, duplicates refused on every level."""
+    def _decode_whole(self, text: Any) -> Any:
+        """Decode a text (bytes or Raw) with everything in it, duplicates refused on every level."""
         try:
-            value = _decode(raw)
-            if isinstance(value, dict | list):
+            value = _decode(text)
+            if type(value) is dict or type(value) is list:
                 self._check_depth(value)
+                raw = bytes(text)
                 if _encode(value) != raw:
                     json.loads(raw, object_pairs_hook=self._refuse_duplicates)
         except RecursionError:
@@ -144,17 +131,19 @@ class JsonBody:
     # Editing
 
     def _open_at(self, path: Path) -> Node | None:
-        if not path:
-            return self.top
-        value = self.locate(path[:-1])
-        parent = value if isinstance(value, Node) else self._open_at(path[:-1])
-        return parent.open(path[-1]) if parent is not None else None
+        """Open what is at a path, None when it has no members; a missing part is an EvaluationError."""
+        if path:
+            self.locate(path)
+        node = self.top
+        for part in path:
+            node = node.open(part) if node is not None else None
+        return node
 
     def parent(self, path: Path) -> Node | None:
         """Open what holds the last part of a path; None when that is missing or holds nothing."""
         node: Node | None = self.root
         for part in path[:-1]:
-            node = node.open(part) if node is not None and node.holds(part) else None
+            node = node.open(part) if node is not None else None
         return node
 
     def replace(self, raw: Any) -> None:
@@ -166,7 +155,7 @@ class JsonBody:
     def become(self, other: JsonBody) -> None:
         """Take over what another body has come to be; that one is used no more."""
         self._raw, self.replaced = other._raw, other.replaced
-        self._root = other._root.copy(self) if other._root is not None else None
+        self._root = other._root
 
     @property
     def edited(self) -> bool:
@@ -176,7 +165,7 @@ class JsonBody:
         twin = JsonBody(self._raw, self.side, self.limit)
         twin.replaced = self.replaced
         if self._root is not None:
-            twin._root = self._root.copy(twin)
+            twin._root = self._root.copy()
         return twin
 
     def dump(self) -> bytes:
@@ -185,6 +174,11 @@ class JsonBody:
         head = len(self._raw) - len(self._raw.lstrip(_WHITE))
         stem = len(self._raw.rstrip(_WHITE))
         return self._raw[:head] + self._root.write() + self._raw[stem:]
+
+
+def _text(value: Any) -> Any:
+    """Give the text of a member to a decoder, which takes it as it is."""
+    return value.dump() if isinstance(value, Node) else value
 
 
 def spell(path: Path) -> str:

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from msgspec import Raw
 
-from .errors import EvaluationError, Unreadable
-
-if TYPE_CHECKING:
-    from .json_body import JsonBody
+from .errors import EvaluationError, Side, Unreadable
 
 # Above this an object is not encoded again to see whether it comes out the same: cutting it is as cheap.
 _CANONICAL = 1 << 16
@@ -70,38 +67,39 @@ def _refuse_no_numbers(value: Any) -> None:
 
 
 class Node:
-    """An opened object or array."""
+    """An opened object or array. It knows nothing of what holds it, so that a body goes when its last user does."""
 
-    __slots__ = ("body", "depth", "dirty", "opened", "raw")
+    __slots__ = ("depth", "dirty", "limit", "opened", "raw", "side")
 
-    def __init__(self, body: JsonBody, raw: bytes, depth: int) -> None:
-        self.body = body
+    def __init__(self, raw: bytes, side: Side, limit: int, depth: int) -> None:
         self.raw = raw
+        self.side: Side = side
+        self.limit = limit
         self.depth = depth
         self.dirty = False
         # What was opened below: an edit further down makes this one's text another too.
         self.opened: list[Node] = []
 
-    def holds(self, key: Any) -> bool:
-        """Say whether there is a member below a key."""
+    def find(self, key: Any) -> Any:
+        """Return the member below a key as it stands, Raw or Node; None when there is none."""
         raise KeyError(key)
 
-    def child(self, key: Any) -> Any:
-        """Return the member as it stands: Raw or Node; the caller knows that it is there."""
-        raise KeyError(key)
-
-    def delete(self, key: Any) -> None:
+    def delete(self, key: Any) -> bool:
+        """Take out the member below a key; say whether there was one."""
         raise KeyError(key)
 
     def put(self, key: Any, value: Any) -> None:
         raise KeyError(key)
 
+    def holds(self, key: Any) -> bool:
+        return self.find(key) is not None
+
     def open(self, key: Any) -> Node | None:
-        """Open the member below a key; None when it is neither object nor array."""
-        value = self.child(key)
-        if isinstance(value, Node):
+        """Open the member below a key; None when there is none, or it is neither object nor array."""
+        value = self.find(key)
+        if value is None or isinstance(value, Node):
             return value
-        node = self.body.node(bytes(value), self.depth + 1)
+        node = open_text(bytes(value), self.side, self.limit, self.depth + 1)
         if node is not None:
             self._attach(key, node)
             self.opened.append(node)
@@ -111,12 +109,15 @@ class Node:
         raise KeyError(key)
 
     def changed(self) -> bool:
-        if self.dirty or not self.opened:
-            return self.dirty
-        return any(node.changed() for node in self.opened)
+        if self.dirty:
+            return True
+        for node in self.opened:
+            if node.changed():
+                return True
+        return False
 
     def dump(self) -> bytes:
-        return self.raw if not self.changed() else self.write()
+        return self.write() if self.changed() else self.raw
 
     def write(self) -> bytes:
         return self.raw
@@ -125,8 +126,23 @@ class Node:
         """Say whether a rule put the member there."""
         raise KeyError(key)
 
-    def copy(self, body: JsonBody) -> Node:
+    def copy(self) -> Node:
         raise KeyError
+
+
+def open_text(raw: bytes, side: Side, limit: int, depth: int) -> Node | None:
+    """Open a text that has no white space around it; None when it is neither object nor array."""
+    is_object = raw.startswith(b"{")
+    if not is_object and not raw.startswith(b"["):
+        return None
+    if depth > limit:
+        raise Unreadable(side, f"the body is nested more than {limit} levels deep", 413)
+    try:
+        return ObjectNode(raw, side, limit, depth) if is_object else ArrayNode(raw, side, limit, depth)
+    except RecursionError:
+        raise Unreadable(side, "the body is nested too deeply", 413) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Unreadable(side, "the body is not JSON") from None
 
 
 def text_of(value: Any) -> bytes:
@@ -134,8 +150,12 @@ def text_of(value: Any) -> bytes:
     return value.dump() if isinstance(value, Node) else bytes(value)
 
 
-def _raw(value: Any) -> Any:
-    return value if value.__class__ is Raw else Raw(value.dump())
+def _write_node(node: Any) -> Raw:
+    return Raw(node.dump())
+
+
+# Encodes members of which some are opened.
+_encode_members = msgspec.json.Encoder(enc_hook=_write_node).encode
 
 
 class ObjectNode(Node):
@@ -145,8 +165,10 @@ class ObjectNode(Node):
 
     members: dict[str, Any]
 
-    def __init__(self, body: JsonBody, raw: bytes, depth: int, members: dict[str, Any] | None = None) -> None:
-        super().__init__(body, raw, depth)
+    def __init__(
+        self, raw: bytes, side: Side, limit: int, depth: int, members: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(raw, side, limit, depth)
         self.spelling: dict[str, tuple[bytes, bytes, bytes]] | None = None
         # The names of the members that rules put there.
         self.assigned: set[str] = set()
@@ -168,22 +190,19 @@ class ObjectNode(Node):
         for key, value in pairs.items():
             name = key.text
             if name in self.members:
-                raise Unreadable(self.body.side, "a key stands twice in an object")
+                raise Unreadable(self.side, "a key stands twice in an object")
             start = _GAP.match(raw, at).end()  # type: ignore[union-attr]
             found = _KEY.match(raw, start)
             if found is None:
-                raise Unreadable(self.body.side, "an object is malformed")
+                raise Unreadable(self.side, "an object is malformed")
             after = found.end() + len(bytes(value))
             stop = _GAP.match(raw, after).end()  # type: ignore[union-attr]
             self.spelling[name] = (raw[at:start], found[1], raw[after:stop])
             self.members[name] = value
             at = stop + 1
 
-    def holds(self, key: Any) -> bool:
-        return isinstance(key, str) and key in self.members
-
-    def child(self, key: str) -> Any:
-        return self.members[key]
+    def find(self, key: Any) -> Any:
+        return self.members.get(key)
 
     def _attach(self, key: str, node: Node) -> None:
         self.members[key] = node
@@ -193,11 +212,13 @@ class ObjectNode(Node):
         self.assigned.add(key)
         self.dirty = True
 
-    def delete(self, key: str) -> None:
-        del self.members[key]
+    def delete(self, key: str) -> bool:
+        if self.members.pop(key, None) is None:
+            return False
         if self.spelling is not None:
             self.spelling.pop(key, None)
         self.dirty = True
+        return True
 
     def is_assigned(self, key: str) -> bool:
         return key in self.assigned
@@ -213,9 +234,7 @@ class ObjectNode(Node):
 
     def write(self) -> bytes:
         if self.spelling is None:
-            if not self.opened:
-                return _encode(self.members)
-            return _encode({key: _raw(value) for key, value in self.members.items()})
+            return _encode_members(self.members)
         parts = []
         for key, value in self.members.items():
             spelled = self.spelling.get(key)
@@ -225,9 +244,9 @@ class ObjectNode(Node):
                 parts.append(spelled[0] + spelled[1] + text_of(value) + spelled[2])
         return b"{" + b",".join(parts) + b"}"
 
-    def copy(self, body: JsonBody) -> Node:
-        members = {k: v.copy(body) if isinstance(v, Node) else v for k, v in self.members.items()}
-        twin = ObjectNode(body, self.raw, self.depth, members)
+    def copy(self) -> Node:
+        members = {k: v.copy() if isinstance(v, Node) else v for k, v in self.members.items()}
+        twin = ObjectNode(self.raw, self.side, self.limit, self.depth, members)
         twin.dirty = self.dirty
         twin.opened = [value for value in twin.members.values() if isinstance(value, Node)]
         twin.spelling = dict(self.spelling) if self.spelling is not None else None
@@ -240,8 +259,8 @@ class ArrayNode(Node):
 
     __slots__ = ("assigned", "gaps", "items")
 
-    def __init__(self, body: JsonBody, raw: bytes, depth: int, items: list[Any] | None = None) -> None:
-        super().__init__(body, raw, depth)
+    def __init__(self, raw: bytes, side: Side, limit: int, depth: int, items: list[Any] | None = None) -> None:
+        super().__init__(raw, side, limit, depth)
         self.gaps: list[tuple[bytes, bytes]] | None = None
         # The elements that rules put there, by identity, as indexes move.
         self.assigned: dict[int, Any] = {}
@@ -261,11 +280,8 @@ class ArrayNode(Node):
             self.gaps.append((raw[at:start], raw[after:stop]))
             at = stop + 1
 
-    def holds(self, key: Any) -> bool:
-        return type(key) is int and 0 <= key < len(self.items)
-
-    def child(self, key: int) -> Any:
-        return self.items[key]
+    def find(self, key: Any) -> Any:
+        return self.items[key] if type(key) is int and 0 <= key < len(self.items) else None
 
     def _attach(self, key: int, node: Node) -> None:
         if self.assigned and self.is_assigned(key):
@@ -287,21 +303,24 @@ class ArrayNode(Node):
             self.gaps.insert(index, (b"", b""))
         self.dirty = True
 
-    def delete(self, index: int) -> None:
+    def delete(self, index: int) -> bool:
+        if self.find(index) is None:
+            return False
         del self.items[index]
         if self.gaps is not None:
             del self.gaps[index]
         self.dirty = True
+        return True
 
     def write(self) -> bytes:
         if self.gaps is None:
-            return _encode([_raw(value) for value in self.items] if self.opened else self.items)
+            return _encode_members(self.items)
         parts = [gap[0] + text_of(value) + gap[1] for gap, value in zip(self.gaps, self.items, strict=True)]
         return b"[" + b",".join(parts) + b"]"
 
-    def copy(self, body: JsonBody) -> Node:
-        items = [value.copy(body) if isinstance(value, Node) else value for value in self.items]
-        twin = ArrayNode(body, self.raw, self.depth, items)
+    def copy(self) -> Node:
+        items = [value.copy() if isinstance(value, Node) else value for value in self.items]
+        twin = ArrayNode(self.raw, self.side, self.limit, self.depth, items)
         twin.dirty = self.dirty
         twin.opened = [value for value in twin.items if isinstance(value, Node)]
         twin.gaps = list(self.gaps) if self.gaps is not None else None

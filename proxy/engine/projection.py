@@ -170,7 +170,7 @@ def _trim(node: Node, asked: Projection, widened: Projection | None) -> None:
 
 def _take(node: Node, key: str | int) -> None:
     """Take a member out, but for what rules put below it."""
-    value = node.child(key)
+    value = node.find(key)
     if not isinstance(value, Node) or not _has_assigned(value):
         node.delete(key)
     elif isinstance(value, ObjectNode):

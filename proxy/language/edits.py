@@ -24,10 +24,7 @@ def remove(path: FieldPath, body: JsonBody | FormBody) -> bool:
     static = path.static
     if static is not None:
         parent = body.parent(static)
-        there = parent is not None and parent.holds(static[-1])
-        if there and parent is not None:
-            parent.delete(static[-1])
-        return there
+        return parent is not None and parent.delete(static[-1])
     found = path.locate(body)
     remove_all(body, found)
     return bool(found)
@@ -37,7 +34,7 @@ def remove_all(body: JsonBody, locations: list[Location]) -> None:
     """Remove places; elements of an array from its end, so that the others keep their indexes."""
     for location in sorted(set(locations), key=_depth_first, reverse=True):
         parent = body.parent(location)
-        if parent is not None and parent.holds(location[-1]):
+        if parent is not None:
             parent.delete(location[-1])
 
 

@@ -162,8 +162,7 @@ def apply_merge(body: JsonBody, patch: Any) -> None:
 def _merge(node: ObjectNode, patch: Mapping[str, Any]) -> None:
     for key, value in patch.items():
         if value is None:
-            if key in node.members:
-                node.delete(key)
+            node.delete(key)
         elif isinstance(value, Mapping):
             inner = node.open(key) if key in node.members else None
             if isinstance(inner, ObjectNode):

@@ -124,7 +124,7 @@ def _static(segments: tuple[Segment, ...]) -> Location | None:
 
 
 def _open(node: Node, key: Any) -> Any:
-    return node.open(key) or node.child(key)
+    return node.open(key) or node.find(key)
 
 
 def keys_of(node: Node) -> list[Any]:
