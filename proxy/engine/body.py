@@ -93,6 +93,8 @@ def open_body(headers: Headers, content: bytes | None, limits: Limits, side: Sid
         raise Unreadable(side, f"the decoded body is larger than {limits.decoded} bytes", 413)
     if content.startswith(b"\xef\xbb\xbf"):
         raise Unreadable(side, "the body begins with a byte order mark")
+    if json and content.isascii():
+        return JsonBody(content, side, limits.depth)
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:

@@ -46,7 +46,7 @@ class JsonBody:
     @property
     def root(self) -> Node:
         """The opened body, which is to be edited; one that is neither object nor array is an EvaluationError."""
-        top = self.top
+        top = self._root or self.top
         if top is None:
             raise EvaluationError("the body is neither an object nor an array", self.side)
         return top

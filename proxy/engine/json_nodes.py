@@ -109,12 +109,9 @@ class Node:
         raise KeyError(key)
 
     def changed(self) -> bool:
-        if self.dirty:
-            return True
-        for node in self.opened:
-            if node.changed():
-                return True
-        return False
+        if self.dirty or not self.opened:
+            return self.dirty
+        return any(node.changed() for node in self.opened)
 
     def dump(self) -> bytes:
         return self.write() if self.changed() else self.raw
@@ -165,9 +162,7 @@ class ObjectNode(Node):
 
     members: dict[str, Any]
 
-    def __init__(
-        self, raw: bytes, side: Side, limit: int, depth: int, members: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, raw: bytes, side: Side, limit: int, depth: int, members: dict[str, Any] | None = None) -> None:
         super().__init__(raw, side, limit, depth)
         self.spelling: dict[str, tuple[bytes, bytes, bytes]] | None = None
         # The names of the members that rules put there.

@@ -92,7 +92,11 @@ class Headers:
         if any(line[0] == key for line in self.lines):
             self.lines = [line for line in self.lines if line[0] != key]
 
-    def discard(self, matches: Callable[[bytes], object]) -> None:
+    def discard(self, keys: frozenset[bytes]) -> None:
+        """Drop every line of some names, given in lower case."""
+        self.lines = [line for line in self.lines if line[0] not in keys]
+
+    def discard_like(self, matches: Callable[[bytes], object]) -> None:
         """Drop every line whose lower-case name matches."""
         self.lines = [line for line in self.lines if not matches(line[0])]
 
@@ -134,7 +138,7 @@ class Message:
         document = self._document
         if document is not None and document.edited:
             self.content = encode_content(document.dump(), self.headers)
-            self.headers.discard(STALE.__contains__)
+            self.headers.discard(STALE)
             self._document = None
 
     def replace(self, content: bytes) -> None:

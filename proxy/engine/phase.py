@@ -142,27 +142,29 @@ class Phase:
                 if not self._entered:
                     self._enter(chosen)
                 exchange = self.exchange
-                step = None
+                at = self._step
+                step: Step | None = None
                 try:
-                    while self._step < len(steps):
-                        step = steps[self._step]
+                    for at in range(self._step, len(steps)):
+                        step = steps[at]
                         if step.when is not None:
                             held = step.when(exchange)
                             if held is False:
-                                self._step += 1
                                 continue
                             if held is not True:
                                 raise EvaluationError("`when` did not give a boolean")
                         outcome = step.run(exchange)
                         if outcome is not None:
+                            self._step = at
                             if isinstance(outcome, Generator):
                                 self._generator = outcome
                                 return self._advance(lambda: next(outcome))  # noqa: B023
                             return self._final(outcome, step)
-                        self._step += 1
                 except Exception as error:
+                    self._step = at
                     return self._fault(error, step)
-                self._leave()
+                if exchange is not self.real or self._saved is not None:
+                    self._leave()
             self._rule += 1
             self._step = 0
             self._entered = False
@@ -200,19 +202,19 @@ class Phase:
         return self._steps()[self._step]
 
     def _enter(self, chosen: Chosen) -> None:
-        rule = chosen.rule
+        rule, exchange = chosen.rule, self.real
         self._entered = True
         self._budget = rule.timeout
         if rule.shadow:
-            self.exchange = self.real.fork()
-            self.exchange.variables.update(self.real.shadowed.get(rule.name, ()))
+            exchange = self.exchange = exchange.fork()
+            exchange.variables.update(self.real.shadowed.get(rule.name, ()))
         else:
             if rule.skip_errors:
-                self._saved = self.real.fork()
-            if rule.name not in self.real.ran:
-                self.real.ran.append(rule.name)
-        self.exchange.rule = rule
-        self.exchange.params = chosen.params
+                self._saved = exchange.fork()
+            if rule.name not in exchange.ran:
+                exchange.ran.append(rule.name)
+        exchange.rule = rule
+        exchange.params = chosen.params
 
     def _leave(self) -> None:
         """Leave a rule that came to its end."""

@@ -19,7 +19,7 @@ def ask_for_all(exchange: Exchange) -> None:
     if not shares and not exchange.chosen.reads_answer:
         return
     headers = exchange.request.headers
-    headers.discard(_PARTS.__contains__)
+    headers.discard(_PARTS)
     accepted = headers.get(b"accept-encoding")
     if not accepted:
         return

@@ -22,7 +22,7 @@ def lead_on(exchange: Exchange, response: Response) -> None:
         response.headers.set(b"Vestibule-Result-Url", url.encode())
         return
     # Its cookies come along; the page is another one now.
-    response.headers.discard(_OF_A_BODY.__contains__)
+    response.headers.discard(_OF_A_BODY)
     response.headers.set(b"Location", url.encode())
     response.headers.set(b"Cache-Control", b"no-store")
     response.status, response.reason = 303, None

@@ -73,12 +73,8 @@ def put_new(parent: Node, last: Any, raw: Raw, path: FieldPath, body: JsonBody) 
     parent.put(last, raw)
 
 
-def targets(body: JsonBody, path: FieldPath, above: FieldPath | None) -> Iterable[tuple[Node, Any]]:
+def _targets(body: JsonBody, path: FieldPath, above: FieldPath | None) -> Iterable[tuple[Node, Any]]:
     """Give what is to hold the last part of a path, once per place; `above` is the path without that part."""
-    static = path.static
-    if static is not None:
-        yield make_parents(body, static), static[-1]
-        return
     last = path.segments[-1]
     if above is None:
         parents: list[Node] = [body.root]
@@ -98,8 +94,17 @@ def targets(body: JsonBody, path: FieldPath, above: FieldPath | None) -> Iterabl
             yield from ((parent, key) for key in keys_of(parent))
 
 
-def assign(parent: Node, last: Any, raw: Raw, path: FieldPath, body: JsonBody, *, if_absent: bool) -> None:
-    """Put a member or replace an element; an element that is not there is an EvaluationError."""
+def assign(body: JsonBody, path: FieldPath, above: FieldPath | None, raw: Raw, *, if_absent: bool) -> None:
+    """Put a value at every place of a path; an element of an array that is not there is an EvaluationError."""
+    static = path.static
+    if static is not None:
+        _assign(make_parents(body, static), static[-1], raw, path, body, if_absent=if_absent)
+        return
+    for parent, last in _targets(body, path, above):
+        _assign(parent, last, raw, path, body, if_absent=if_absent)
+
+
+def _assign(parent: Node, last: Any, raw: Raw, path: FieldPath, body: JsonBody, *, if_absent: bool) -> None:
     if isinstance(parent, ArrayNode):
         if not parent.holds(last):
             raise EvaluationError(f"the array has no element for {path.text}", body.side)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 from msgspec import Raw
@@ -18,7 +19,7 @@ from ...engine.message import Message
 from ...engine.ruleset import Run
 from ..action import Action, StepEnvironment
 from ..cel import to_text
-from ..edits import assign, keep_only, make_parents, put_new, remove, remove_all, targets, text_at
+from ..edits import assign, keep_only, make_parents, put_new, remove, remove_all, text_at
 from ..model import Model
 from ..patch import Operation, Patch, apply_merge
 from ..paths import FieldPath, Location
@@ -79,9 +80,11 @@ class Body(Action):
         if not edits:
             env.problem("bad-setting", "nothing to do: name at least one edit")
         is_request = env.side == "request"
+        constant = [prepare.edit for prepare in edits if isinstance(prepare, _Constant)]
+        fixed = constant if len(constant) == len(edits) else None
 
         def edit(x: Exchange) -> None:
-            ready = [prepare(x) for prepare in edits]
+            ready = fixed if fixed is not None else [prepare(x) for prepare in edits]
             message: Message = x.request if is_request else x.answer()
             body = message.document
             if isinstance(body, JsonBody):
@@ -93,8 +96,16 @@ class Body(Action):
         return edit
 
 
-def _constant(edit: Edit) -> Prepare:
-    return lambda _: edit
+class _Constant:
+    """An edit that needs nothing of an exchange."""
+
+    __slots__ = ("edit",)
+
+    def __init__(self, edit: Edit) -> None:
+        self.edit = edit
+
+    def __call__(self, _: Exchange) -> Edit:
+        return self.edit
 
 
 def _json(body: Body_) -> JsonBody:
@@ -127,15 +138,15 @@ class _Compiler:
             if path.names:
                 # What stands there already makes it an error.
                 self.env.reads_body(self.env.side, (*path.names[:-1], new))
-            found.append(_constant(self.rename(path, new)))
+            found.append(_Constant(self.rename(path, new)))
         for key, pairs in (("move", action.move), ("copy", action.copy_)):
             for source, target in pairs.items():
-                found.append(_constant(self.carry(key, source, target)))
+                found.append(_Constant(self.carry(key, source, target)))
         for key, values in (("default", action.default), ("set", action.set)):
             for text, data in values.items():
                 found.append(self.put(key, text, data))
         for text, limits in action.clamp.items():
-            found.append(_constant(self.clamp(self.path(text, "clamp", text, needed=self.strict), limits)))
+            found.append(_Constant(self.clamp(self.path(text, "clamp", text, needed=self.strict), limits)))
         if "merge" in action.model_fields_set:
             found.append(self.merge(action.merge))
         if action.patch is not None:
@@ -146,10 +157,10 @@ class _Compiler:
             path = self.path(text, "remove", index, needed=self.strict)
             if path.last_name is not None:
                 self.env.hides(field=path.last_name)
-            found.append(_constant(self.remove(path)))
+            found.append(_Constant(self.remove(path)))
         if action.keep:
             kept = [self.path(text, "keep", i, needed=self.strict) for i, text in enumerate(action.keep)]
-            found.append(_constant(self.keep(kept)))
+            found.append(_Constant(self.keep(kept)))
         return found
 
     @staticmethod
@@ -238,26 +249,18 @@ class _Compiler:
         if_absent = key == "default"
         above = FieldPath(path.text, path.segments[:-1]) if len(path.segments) > 1 else None
 
-        def edit(body: Body_, given: Any, raw: Raw | None) -> None:
+        def edit(given: Any, raw: Raw | None, body: Body_) -> None:
             if isinstance(body, FormBody):
                 name = path.form_name()
                 if not (if_absent and body.pairs.has(name)):
                     body.set(name, _form_text(given, name))
                 return
-            raw = raw if raw is not None else encode(given)
-            for parent, last in targets(body, path, above):
-                assign(parent, last, raw, path, body, if_absent=if_absent)
+            assign(body, path, above, raw if raw is not None else encode(given), if_absent=if_absent)
 
         if value.constant:
             constant = value.read(_NO_EXCHANGE)
-            fixed = encode(constant)
-            return _constant(lambda body: edit(body, constant, fixed))
-
-        def prepare(x: Exchange) -> Edit:
-            given = value.read(x)
-            return lambda body: edit(body, given, None)
-
-        return prepare
+            return _Constant(partial(edit, constant, encode(constant)))
+        return lambda x: partial(edit, value.read(x), None)
 
     def clamp(self, path: FieldPath, limits: Clamp) -> Edit:
         def edit(body: Body_) -> None:

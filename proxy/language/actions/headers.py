@@ -133,15 +133,15 @@ class _Edits:
         for key in self._removes:
             headers.remove(key)
         if self._removes_like is not None:
-            headers.discard(self._removes_like)
+            headers.discard_like(self._removes_like)
         for key, name, where in self._defaults:
             if key not in headers:
                 _append(headers, name, values[where])
         for _, name, where in self._sets:
-            first, *more = values[where]
-            headers.set(name, first)
-            if more:
-                _append(headers, name, more)
+            found = values[where]
+            headers.set(name, found[0])
+            if len(found) > 1:
+                _append(headers, name, found[1:])
         for _, name, where in self._adds:
             _append(headers, name, values[where])
 

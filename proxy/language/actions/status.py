@@ -64,5 +64,5 @@ class Status(Action):
 def _emptied(response: Response) -> Response:
     """Take the body from a response, also one that an earlier step opened."""
     headers = response.headers
-    headers.discard(_OF_THE_BODY.__contains__)
+    headers.discard(_OF_THE_BODY)
     return Response(response.status, headers, b"", limits=response.limits, origin=response.origin)
