@@ -137,7 +137,10 @@ def _tree(locations: Iterable[Location]) -> _Tree:
 
 
 def _prune(node: Node, tree: _Tree) -> None:
-    for key in reversed(keys_of(node)):
+    keys = keys_of(node)
+    # From the end, as indexes move.
+    keys.reverse()
+    for key in keys:
         if key not in tree:
             node.delete(key)
             continue
