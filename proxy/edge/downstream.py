@@ -166,7 +166,7 @@ class Connection(asyncio.Protocol):
         if self.tunnel is not None:
             self.tunnel.forward(self.transport, data)
         elif not self._linger:
-            if self._late or self.gateway.turn.over():
+            if self._late or (self.gateway.turn.over() and self._can_wait(data)):
                 self._put_off(data)
             else:
                 self._feed(data)
@@ -195,15 +195,22 @@ class Connection(asyncio.Protocol):
 
     # Requests
 
+    def _can_wait(self, data: bytes) -> bool:
+        """Say whether bytes may be put off: not the middle of a body, which costs little now."""
+        passage = self._passage
+        return passage is None or passage.body_done or self._chunks is not None or len(data) >= self._left
+
     def _put_off(self, data: bytes) -> None:
         """Leave bytes for another turn of the loop."""
         if not self._late:
             self.gateway.turn.put_off(self._catch_up)
         self._late += data
-        self.gateway.memory.take(len(data))
         self.more = True
         if not self.transport.is_closing():
             self.transport.pause_reading()
+        if self.gateway.memory.take(len(data)) and not self._feeding:
+            # Nothing can be kept for later: what begins an exchange is refused now.
+            self._catch_up()
 
     def _take_late(self) -> bytes:
         late, self._late = self._late, b""

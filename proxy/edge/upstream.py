@@ -23,6 +23,7 @@ from .stream import Tunnel
 
 _UNBOUNDED = 1 << 63
 _DRAINED = 65_536
+_LATE = 65_536
 # Connections that are begun in one turn of the loop.
 _BATCH = 16
 
@@ -142,10 +143,14 @@ class UpstreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         # What nobody asked for is told at once: nothing may be waiting on a connection that is taken as clean.
-        if self._late or (self._caller is not None and self._pool.turn.over()):
+        if self._late or (self._caller is not None and self._pool.turn.over() and self._can_wait(data)):
             self._put_off(data)
         else:
             self._receive(data)
+
+    def _can_wait(self, data: bytes) -> bool:
+        """Say whether bytes may be put off: not many at once, nor the middle of a body, which costs little now."""
+        return len(data) <= _LATE and (self._head is None or self._chunks is not None or len(data) >= self._left)
 
     def _put_off(self, data: bytes) -> None:
         """Leave bytes for another turn of the loop."""
