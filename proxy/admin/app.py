@@ -14,15 +14,14 @@ from ..edge.reach import Reach
 from ..edge.workers import hear
 from ..observe.board import Board
 from ..observe.health import reasons_against
-from .exposition import Exposition, expose
+from .exposition import OPENMETRICS, TEXT, Exposition, Format, expose, negotiate
 from .guard import dress, make_guard
 from .visits import Visits, note
 
 BOARD: web.AppKey[Board] = web.AppKey("board", Board)
 REACH: web.AppKey[Reach] = web.AppKey("reach", Reach)
 NEEDED: web.AppKey[bool] = web.AppKey("needed", bool)
-EXPOSITION: web.AppKey[Exposition] = web.AppKey("exposition", Exposition)
-_CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
+EXPOSITIONS: web.AppKey[dict[Format, Exposition]] = web.AppKey("expositions", dict)
 
 
 def make_app(board: Board, reach: Reach, *, needed: bool, loopback: bool, token: str | None) -> web.Application:
@@ -34,12 +33,19 @@ def make_app(board: Board, reach: Reach, *, needed: bool, loopback: bool, token:
     app[BOARD] = board
     app[REACH] = reach
     app[NEEDED] = needed
-    app[EXPOSITION] = Exposition(lambda now: expose(board, now, reached=reach.holds, needed=needed), time.monotonic)
+    app[EXPOSITIONS] = {form: _exposition(board, reach, needed, form) for form in (TEXT, OPENMETRICS)}
     app.on_response_prepare.append(dress)
     app.router.add_get("/livez", _livez)
     app.router.add_get("/readyz", _readyz)
     app.router.add_get("/metrics", _metrics)
     return app
+
+
+def _exposition(board: Board, reach: Reach, needed: bool, form: Format) -> Exposition:
+    return Exposition(
+        lambda now: expose(board, now, reached=reach.holds, needed=needed, form=form),
+        time.monotonic,
+    )
 
 
 async def _livez(_: web.Request) -> web.Response:
@@ -53,7 +59,9 @@ async def _readyz(request: web.Request) -> web.Response:
 
 
 async def _metrics(request: web.Request) -> web.Response:
-    return web.Response(body=request.app[EXPOSITION].page(), headers={"Content-Type": _CONTENT_TYPE})
+    form = negotiate(",".join(request.headers.getall("Accept", ())))
+    page = request.app[EXPOSITIONS][form].page()
+    return web.Response(body=page, headers={"Content-Type": form.content_type, "Vary": "Accept"})
 
 
 async def serve(

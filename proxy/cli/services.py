@@ -97,15 +97,15 @@ def count_effects(perform: Perform, metrics: Metrics) -> Perform:
 
     async def perform_and_count(effect: Effect, exchange: Exchange) -> Any:
         service = "keys" if isinstance(effect, FetchKeys) else "lookup" if isinstance(effect, Lookup) else "store"
+        begun, result = time.monotonic(), "failed"
         try:
-            result = await perform(effect, exchange)
+            value = await perform(effect, exchange)
+            result = "ok"
         except asyncio.CancelledError:
-            metrics.effect(service, "late")
+            result = "late"
             raise
-        except Exception:
-            metrics.effect(service, "failed")
-            raise
-        metrics.effect(service, "ok")
-        return result
+        finally:
+            metrics.effect(service, result, time.monotonic() - begun)
+        return value
 
     return perform_and_count

@@ -263,7 +263,15 @@ class Serving:
             drain=settings.drain,
             tell=log.event,
         )
-        pulse = Pulse(gateway, metrics, board, slot, lost=lambda: log.sink.lost, generation=generation)
+        pulse = Pulse(
+            gateway,
+            metrics,
+            board,
+            slot,
+            totals=lambda: {"log_lines_dropped": log.sink.lost},
+            gauges=services.gauges,
+            generation=generation,
+        )
         reloader = Reloader(gateway, pulse, board=board, rules=self.rules, tell=log.event)
 
         def ready() -> None:

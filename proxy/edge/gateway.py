@@ -95,6 +95,7 @@ class Gateway:
         self.upstream = upstream
         self.authority = upstream.authority.encode()
         self.via = f"1.1 {self.trust.pseudonym}".encode()
+        self.taken = 0  # client connections, since this worker began
         self.connections: set[Connection] = set()
         # Those of them that wait for a request, the one that has waited longest first.
         self.resting: dict[Connection, None] = {}
@@ -108,6 +109,7 @@ class Gateway:
 
     def connect(self) -> Connection:
         """Build the protocol of one client connection."""
+        self.taken += 1
         return self._connection(self)
 
     def end_record(self, tape: Tape, exchange: Exchange, facts: Facts) -> None:

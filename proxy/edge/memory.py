@@ -57,6 +57,11 @@ class Memory:
             if self._given > _STEP:
                 self._look()
 
+    @property
+    def kept(self) -> int:
+        """The bytes of bodies that are kept."""
+        return self._kept
+
     def resident(self) -> int:
         return int(os.pread(self._file, 128, 0).split()[1]) * _PAGE
 

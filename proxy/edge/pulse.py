@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from ..observe.board import Board, WorkerState
 from ..observe.metrics import Metrics
@@ -12,13 +14,26 @@ from .gateway import Gateway
 BEAT = 0.05
 # Every so many beats the board is told.
 _TELL = 5
+_STATM = Path("/proc/self/statm")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Pulse:
-    """Beats as long as the worker runs. `lost` gives the lines of the log that were dropped."""
+    """Beats as long as the worker runs.
+
+    `totals` gives what this process has counted elsewhere, `gauges` how things are now: both by the names of metrics.
+    """
 
     def __init__(
-        self, gateway: Gateway, metrics: Metrics, board: Board, slot: int, *, lost: Callable[[], int], generation: int
+        self,
+        gateway: Gateway,
+        metrics: Metrics,
+        board: Board,
+        slot: int,
+        *,
+        totals: Callable[[], Mapping[str, float]],
+        gauges: Callable[[], Mapping[str, float]],
+        generation: int,
     ) -> None:
         self.gateway = gateway
         self.generation = generation
@@ -26,7 +41,8 @@ class Pulse:
         self._metrics = metrics
         self._board = board
         self._slot = slot
-        self._lost = lost
+        self._totals = totals
+        self._gauges = gauges
         self._stall = 0.0
         self._beats = 0
         self._due = gateway.loop.time() + BEAT
@@ -35,6 +51,15 @@ class Pulse:
     def tell(self) -> None:
         """Tell the board how things are now."""
         gateway, pool = self.gateway, self.gateway.pool
+        totals = {
+            "connections_taken": gateway.taken,
+            "upstream_connections_made": pool.made,
+            "upstream_connections_failed": pool.failed,
+            "cpu_seconds": time.process_time(),
+            **self._totals(),
+        }
+        for name, total in totals.items():
+            self._metrics.advance(name, total)
         self._board.tell_worker(
             self._slot,
             WorkerState(
@@ -53,8 +78,12 @@ class Pulse:
                     "pool_waiting": pool.waiting,
                     "pool_connections_most": pool.options.connections,
                     "pool_waiting_most": pool.options.pending,
-                    "log_lines_dropped": self._lost(),
+                    "memory_resident_bytes": _resident(),
+                    "memory_most_bytes": gateway.bounds.memory,
+                    "memory_bodies_bytes": gateway.memory.kept,
+                    "memory_short": int(gateway.memory.short),
                     "loop_stall_seconds": self._stall,
+                    **self._gauges(),
                 },
                 unreached=pool.unreached,
                 services=self._metrics.services,
@@ -78,3 +107,11 @@ class Pulse:
             self.tell()
         self._due = loop.time() + BEAT
         self._handle = loop.call_at(self._due, self._beat)
+
+
+def _resident() -> int:
+    """Give the resident memory of this process in bytes, 0 where the system does not say."""
+    try:
+        return int(_STATM.read_bytes().split()[1]) * _PAGE
+    except OSError:
+        return 0

@@ -438,8 +438,9 @@ class Pool:
         # In order of arrival; a caller that gave up is taken out.
         self._waiting: deque[Caller] = deque()
         self.closed = False
-        # When a connection could not be made last.
+        # When a connection could not be made last; how many were made and how many could not be.
         self.unreached = 0.0
+        self.made = self.failed = 0
 
     @property
     def open(self) -> int:
@@ -542,11 +543,13 @@ class Pool:
             self._connecting -= 1
         if connection is None:
             self.unreached = self.loop.time()
+            self.failed += 1
             # One failed attempt answers one request; those behind it get their own attempts.
             if self._waiting:
                 self._waiting.popleft().upstream_failed(refusal)
             self._connect_for_waiting()
             return
+        self.made += 1
         self._open.add(connection)
         if connection.closed:
             self.gone(connection)

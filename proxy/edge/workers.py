@@ -101,7 +101,8 @@ class Supervisor:
         self._due: list[tuple[float, Role, int]] = [(0.0, role, slot) for role in roles for slot in range(role.count)]
         self._young: dict[tuple[str, int], int] = {}
         workers = sum(role.count for role in roles if role.serves)
-        self._state = RunState(started=time.time(), slots=[Slot() for _ in range(workers)])
+        now = time.time()
+        self._state = RunState(started=now, taken=now, slots=[Slot() for _ in range(workers)])
         self._checking = 0
         self._check_until = 0.0
         self._again = False
@@ -212,6 +213,7 @@ class Supervisor:
         state.holds = code == 0
         if code == 0:
             state.reloads += 1
+            state.taken = time.time()
             self._send(signal.SIGHUP, lambda role: role.serves)
         else:
             state.failed_reloads += 1

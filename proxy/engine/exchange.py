@@ -23,7 +23,8 @@ class Verdict:
     """Why an exchange ended as it did. `by` is who answered: upstream, rule or proxy.
 
     `reason` may be shown to the client, `detail` and `cause` only to the operator. `cause` holds no value of a message;
-    the others may, with what is secret masked.
+    the others may, with what is secret masked. `varies` says that `code` was made from a message, so that it names no
+    kind of verdict; `suspends` that the upstream's answer is withheld.
     """
 
     by: str = "upstream"
@@ -34,6 +35,8 @@ class Verdict:
     detail: str | None = None
     code: str | None = None
     cause: str | None = None
+    varies: bool = False
+    suspends: bool = False
 
     @property
     def denies(self) -> bool:

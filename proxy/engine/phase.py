@@ -260,6 +260,7 @@ class Phase:
         verdict.by, verdict.rule, verdict.step, verdict.action = "rule", rule.name, step.name, step.action
         self._decide(verdict)
         if isinstance(outcome, Suspend):
+            verdict.suspends = True
             return self._suspend(outcome, step)
         return self._end(outcome)
 

@@ -97,6 +97,8 @@ class RunState(msgspec.Struct):
     # Whether another run has taken its place, at the same addresses.
     replaced: bool = False
     slots: list[Slot] = []
+    # When the rules that are served were taken, in seconds since the epoch.
+    taken: float = 0.0
     reloads: int = 0
     failed_reloads: int = 0
     # Whether the last reload was taken.

@@ -21,17 +21,27 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "requests": ("Exchanges by operation, outcome and status.", ("operation", "outcome", "status")),
     "refused": ("Requests that were none, by the status they got.", ("status",)),
     "hung_up": ("Exchanges whose client left before the end.", ()),
-    "bytes_received": ("Bytes of request bodies.", ()),
-    "bytes_sent": ("Bytes of response bodies.", ()),
+    "received_bytes": ("Bytes of request bodies.", ()),
+    "sent_bytes": ("Bytes of response bodies.", ()),
     "rule_runs": ("Exchanges in which a rule ran.", ("rule",)),
     "rule_outcomes": ("Exchanges that a rule denied, answered, failed or skipped.", ("rule", "outcome")),
-    "denials": ("Denials by rule and code.", ("rule", "code")),
+    "denials": (
+        "Denials by rule, action and code; a code that a rule makes from a message is `other`.",
+        ("rule", "action", "code"),
+    ),
+    "returns": ("Exchanges that came back from a suspension, by outcome.", ("outcome",)),
     "effects": ("Calls that rules made to the store, key sets and services, by result.", ("service", "result")),
+    "connections_taken": ("Client connections that were taken.", ()),
+    "upstream_connections_made": ("Connections to the upstream that were made.", ()),
+    "upstream_connections_failed": ("Connections to the upstream that could not be made.", ()),
+    "cpu_seconds": ("CPU time of the workers.", ()),
+    "log_lines_dropped": ("Lines of the log that were dropped.", ()),
     "worker_starts": ("Starts of workers.", ()),
 }
 HISTOGRAMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "own_seconds": ("Time that an exchange took beside that of the upstream.", ("operation",)),
     "upstream_seconds": ("Time until the upstream's answer was complete.", ("operation",)),
+    "effect_seconds": ("Time that a rule's call to the store, a key set or a service took.", ("service",)),
 }
 # In seconds, as all times that Prometheus keeps.
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -71,10 +81,12 @@ class Metrics:
         self._requests, self._refused = counters["requests"], counters["refused"]
         self._runs, self._outcomes = counters["rule_runs"], counters["rule_outcomes"]
         self._denials, self._effects = counters["denials"], counters["effects"]
-        self._hung_up = counters["hung_up"]
-        self._received, self._sent = counters["bytes_received"], counters["bytes_sent"]
+        self._returns, self._hung_up = counters["returns"], counters["hung_up"]
+        self._received, self._sent = counters["received_bytes"], counters["sent_bytes"]
         self._own, self._upstream = histograms["own_seconds"], histograms["upstream_seconds"]
-        self._kinds: dict[tuple[str, str, int, tuple[str, ...], str | None, str | None], _Kind] = {}
+        self._effect_times = histograms["effect_seconds"]
+        self._kinds: dict[tuple[str, str, int, tuple[str, ...], str | None, str | None, str | None], _Kind] = {}
+        self._totals: dict[str, float] = {}
         _add(counters["worker_starts"], ())
 
     def exchange(self, exchange: Exchange | None, facts: Facts) -> None:
@@ -87,10 +99,13 @@ class Metrics:
             outcome = "forwarded" if facts.status else "unanswered"
         elif verdict.by == "proxy":
             outcome = "failed"
+        elif verdict.suspends:
+            outcome = "suspended"
         else:
             outcome = "denied" if verdict.denies else "answered"
         operation = exchange.operation.name if exchange.operation is not None else ""
-        kind = (operation, outcome, facts.status, tuple(exchange.ran), verdict.rule, verdict.code)
+        code = OTHER if verdict.varies else verdict.code
+        kind = (operation, outcome, facts.status, tuple(exchange.ran), verdict.rule, verdict.action, code)
         counted = self._kinds.get(kind)
         if counted is None:
             counted = self._kind(*kind)
@@ -102,6 +117,8 @@ class Metrics:
             _add(self._sent, (), facts.sent)
         if facts.hung_up:
             _add(self._hung_up, ())
+        if exchange.continues is not None:
+            _add(self._returns, (outcome,))
         for note in exchange.notes:
             if note.kind == "skipped":
                 _add(self._outcomes, (note.rule, "skipped"))
@@ -119,6 +136,7 @@ class Metrics:
         status: int,
         ran: tuple[str, ...],
         rule: str | None,
+        action: str | None,
         code: str | None,
     ) -> _Kind:
         """Find what exchanges of a kind are counted under."""
@@ -129,7 +147,7 @@ class Metrics:
         if rule is not None:
             wanted.append((self._outcomes, (rule, outcome)))
             if outcome == "denied":
-                wanted.append((self._denials, (rule, code or "")))
+                wanted.append((self._denials, (rule, action or "", code or "")))
         counters = []
         for series, key in wanted:
             found = key if key in series else _bounded(series, key)
@@ -138,13 +156,19 @@ class Metrics:
         if len(self._kinds) >= MOST:
             self._kinds.clear()
         made = _Kind(counters, _histogram(self._own, (operation,)), _histogram(self._upstream, (operation,)))
-        self._kinds[(operation, outcome, status, ran, rule, code)] = made
+        self._kinds[(operation, outcome, status, ran, rule, action, code)] = made
         return made
 
-    def effect(self, service: str, result: str) -> None:
+    def effect(self, service: str, result: str, seconds: float) -> None:
         """Count a call of a rule to a service: `ok`, `failed` or `late`."""
         self.services[service] = result == "ok"
         _add(self._effects, (service, result))
+        _observe(_histogram(self._effect_times, (service,)), seconds)
+
+    def advance(self, name: str, total: float) -> None:
+        """Count what this process has counted elsewhere since it began."""
+        _add(self.series.counters[name], (), total - self._totals.get(name, 0.0))
+        self._totals[name] = total
 
 
 def _add(series: dict[tuple[str, ...], float], key: tuple[str, ...], amount: float = 1) -> None:

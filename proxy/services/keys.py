@@ -74,6 +74,16 @@ class KeySets:
             raise EffectFailed(found.cause)
         return found.keys
 
+    @property
+    def known(self) -> int:
+        """Count the key sets that were asked for."""
+        return len(self._sets)
+
+    @property
+    def failing(self) -> int:
+        """Count those whose last fetch failed, also while their last keys are still used."""
+        return sum(bool(found.cause) for found in self._sets.values())
+
     async def close(self) -> None:
         """End all fetches and close all connections."""
         await finish(self._tasks)
@@ -108,6 +118,7 @@ class KeySets:
             found.cause = error.cause
             return error
         else:
+            found.cause = ""
             lifetime = _lifetime(answer)
             now = self._clock()
             found.ahead, found.fresh = now + lifetime * _AHEAD, now + lifetime

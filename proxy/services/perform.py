@@ -46,6 +46,10 @@ class Services:
         except StoreError as error:
             raise EffectFailed(str(error)) from None
 
+    def gauges(self) -> dict[str, float]:
+        """Give how things are, by the names of metrics."""
+        return {"key_sets": self._keys.known, "key_sets_failing": self._keys.failing}
+
     async def close(self) -> None:
         """Let go of everything; calls under way end."""
         await self._sharing.close()

@@ -7,11 +7,17 @@ import os
 import re
 import signal
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import jwt
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as read_text
 
+from proxy.admin.exposition import FAMILIES
+from proxy.observe.metrics import BOUNDS
 from tests.running import PATIENCE, Answer, Proxy, run_command, running
 from tests.serving import answering
 
@@ -21,6 +27,20 @@ rules:
   - name: closed
     match: {path: /closed}
     before: [{deny: {status: 403, code: SHUT, reason: Closed.}}]
+  - name: worded
+    match: {path: /worded}
+    before: [{deny: {status: 403, code: "${request.headers['x-code']}"}}]
+  - name: limited
+    match: {path: /limited}
+    before: [{limit: {key: one, requests: 1, per: 15m, code: SLOW}}]
+  - name: skipped
+    match: {path: /skipped}
+    on_error: continue
+    after: [{headers: {set: {x-n: "${1 / (size(rule.name) - 7)}"}}}]
+  - name: paused
+    match: {path: /paused}
+    after: [{redirect: {to: /elsewhere, mode: json, token: {secret: "${secret:factor}", subject: jane}}}]
+    continue: [{verify_redirect_token: {secret: "${secret:factor}"}}]
   - name: guess
     match: {path: /guess}
     before: [{limit: {key: one, failures: 5, per: 15m}}]
@@ -31,6 +51,9 @@ rules:
     match: {path: /broken}
     before: [{set: {x: "${request.headers['not-there']}"}}]
 """
+
+SHOP = "https://shop.example"
+SECRET = "test-only-" * 4
 
 pytestmark = pytest.mark.xdist_group("admin")
 
@@ -66,7 +89,19 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     rules.write_text(RULES)
     with (
         answering() as upstream,
-        running("--upstream", upstream, "--rules", rules, "--workers", "2", "--admin", "127.0.0.1:0") as proxy,
+        running(
+            "--upstream",
+            upstream,
+            "--rules",
+            rules,
+            "--workers",
+            "2",
+            "--admin",
+            "127.0.0.1:0",
+            "--public-origin",
+            SHOP,
+            env={"VESTIBULE_SECRET_FACTOR": SECRET},
+        ) as proxy,
     ):
         proxy.event("ready")
         eventually(proxy, "vestibule_ready", 1)
@@ -90,7 +125,7 @@ def test_the_metrics_are_those_of_all_workers(proxy: Proxy) -> None:
     assert proxy.call("GET", "/guess").status == 200
     forwarded = 'vestibule_requests_total{operation="",outcome="forwarded",status="200"}'
     found = eventually(proxy, forwarded, before.get(forwarded, 0) + 21)
-    assert found['vestibule_denials_total{code="SHUT",rule="closed"}'] == 1
+    assert found['vestibule_denials_total{action="deny",code="SHUT",rule="closed"}'] == 1
     assert found['vestibule_rule_outcomes_total{outcome="failed",rule="broken"}'] == 1
     assert found['vestibule_rule_outcomes_total{outcome="denied",rule="closed"}'] == 1
     assert found['vestibule_upstream_seconds_count{operation=""}'] >= 21
@@ -99,10 +134,79 @@ def test_the_metrics_are_those_of_all_workers(proxy: Proxy) -> None:
     assert found['vestibule_workers{state="ready"}'] == 2
     assert found["vestibule_ready"] == found["vestibule_upstream_up"] == 1
     assert found["vestibule_pool_open"] >= 1
-    assert found["vestibule_rules"] == 4
+    assert found["vestibule_rules"] == 8
     assert [value for name, value in found.items() if name.startswith("vestibule_rules_version")] == [2]
     assert found["vestibule_connections_most"] == 20_000
     assert found["vestibule_log_lines_dropped_total"] == 0
+
+
+def test_what_rules_did_is_counted_by_their_names_and_by_codes_that_they_write_out(proxy: Proxy) -> None:
+    before = metrics(proxy)
+    for n in range(5):
+        assert proxy.call("GET", "/worded", headers={"X-Code": f"CANARY-{n}"}).status == 403
+    limited = {proxy.call("GET", "/limited").status for _ in range(3)}
+    assert limited == {200, 429}
+    assert proxy.call("GET", "/skipped").status == 200
+    sent = proxy.call("GET", "/paused")
+    assert sent.status == 403
+    state = re.search(r"state=([^&\"]+)", sent.json["redirectUrl"])
+    assert state is not None
+    cookie = sent.headers["Set-Cookie"].partition(";")[0]
+    now = int(time.time())
+    proof = jwt.encode({"iss": SHOP, "sub": "jane", "state": state[1], "iat": now, "exp": now + 60}, SECRET)
+    back = proxy.call("GET", f"/.vestibule/continue?state={state[1]}&session_token={proof}", headers={"Cookie": cookie})
+    assert (back.status, back.body) == (200, b"ok")
+    found = eventually(proxy, 'vestibule_denials_total{action="limit",code="SLOW",rule="limited"}', 2)
+    assert found['vestibule_denials_total{action="deny",code="other",rule="worded"}'] == 5
+    assert found['vestibule_rule_outcomes_total{outcome="skipped",rule="skipped"}'] == 1
+    assert found['vestibule_rule_outcomes_total{outcome="suspended",rule="paused"}'] == 1
+    assert found['vestibule_returns_total{outcome="forwarded"}'] == 1
+    assert found['vestibule_effect_seconds_count{service="store"}'] >= 4
+    assert found["vestibule_cpu_seconds_total"] > before["vestibule_cpu_seconds_total"]
+    assert found["vestibule_connections_taken_total"] > before["vestibule_connections_taken_total"]
+    assert found["vestibule_upstream_connections_made_total"] >= 1
+    assert found["vestibule_memory_resident_bytes"] > 20 << 20
+    assert found["vestibule_rules_taken_time_seconds"] >= found["vestibule_start_time_seconds"] - 1
+    assert "CANARY" not in "".join(found)
+
+
+PROMETHEUS = (
+    "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,"
+    "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
+)
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("", "text/plain"),
+        ("*/*", "text/plain"),
+        ("text/plain;version=0.0.4", "text/plain"),
+        ("text/plain;q=0.9,application/openmetrics-text;q=0.5", "text/plain"),
+        ("application/openmetrics-text;q=0,*/*;q=0", "text/plain"),
+        ("application/openmetrics-text;q=nonsense", "text/plain"),
+        ("application/openmetrics-text", "application/openmetrics-text"),
+        (PROMETHEUS, "application/openmetrics-text"),
+    ],
+)
+def test_a_scraper_gets_the_format_that_it_prefers_and_all_of_it_can_be_read(
+    proxy: Proxy, accept: str, kind: str
+) -> None:
+    answer = ask(proxy.admin, "/metrics", {"Accept": accept})
+    assert answer.headers["Content-Type"].partition(";")[0] == kind
+    assert answer.headers["Vary"] == "Accept"
+    read = read_openmetrics if kind == "application/openmetrics-text" else read_text
+    families = {family.name: family for family in read(answer.body.decode())}
+    assert {f"vestibule_{name}" for name, family in FAMILIES.items() if family.kind != "info"} <= families.keys()
+    assert all(family.documentation for family in families.values())
+
+
+def test_names_are_in_base_units_and_labels_are_few() -> None:
+    for name, family in FAMILIES.items():
+        assert not re.search(r"_(ms|millis|kb|mb|minutes|hours|total|count|sum|bucket)(_|$)", name), name
+        assert len(family.labels) <= 3
+        assert family.kind != "histogram" or name.endswith("_seconds")
+    assert BOUNDS[0] == 0.0005
 
 
 def test_nothing_that_a_client_sends_is_in_a_metric(proxy: Proxy) -> None:

@@ -143,7 +143,7 @@ async def test_no_name_that_a_client_makes_up_becomes_a_series(tmp_path: Path, f
 def test_a_family_has_so_many_series_and_counts_what_is_beyond_under_other() -> None:
     metrics = Metrics()
     for number in range(3 * MOST):
-        metrics.effect(f"service-{number}", "ok")
+        metrics.effect(f"service-{number}", "ok", 0.001)
     found = metrics.series.counters["effects"]
     assert len(found) == MOST + 1
     assert sum(found.values()) == 3 * MOST

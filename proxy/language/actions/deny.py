@@ -60,6 +60,7 @@ class Deny(Action):
         code = env.text(self.code, "code", place="text") if self.code is not None else None
         if code is not None and code.constant and not _code(constant(code)):
             env.problem("bad-text", "a code is a word: no space, quote, backslash or control character", "code")
+        varies = code is not None and not code.constant
         lines = AnswerLines(env, self.headers)
         keep = Kept(env, self.keep_headers, self.keep_cookies)
         status, dialect = self.status, self.dialect
@@ -72,7 +73,7 @@ class Deny(Action):
             logged = masked(detail.read(x), detail_secret, x) if detail is not None else None
             kept, given = keep.read(x), lines.read(x)
             shown = masked(told, reason_secret, x) if told is not None else None
-            x.verdict = Verdict(reason=shown, detail=logged, code=word)
+            x.verdict = Verdict(reason=shown, detail=logged, code=word, varies=varies)
             answer = dialects.answer(
                 dialect or x.dialect, status, correlation=x.correlation, limits=x.request.limits, code=word, reason=told
             )

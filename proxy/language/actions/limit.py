@@ -59,7 +59,8 @@ class Limit(Action):
             env.problem("bad-setting", "a refusal has a status from 400 to 599", "status")
         key = env.text(self.key, "key", place="text").read
         reason = env.text(self.reason, "reason", place="text").read if self.reason is not None else None
-        code = env.text(self.code, "code", place="text").read if self.code is not None else None
+        code = env.text(self.code, "code", place="text") if self.code is not None else None
+        varies = code is not None and not code.constant
         settles = self.failures is not None
         failed = env.expression(self.failed or "response.status == 401", "failed", type=BOOL, answered=True)
         reads_body = any(read.footprint == "response.body" for read in failed.reads)
@@ -69,12 +70,13 @@ class Limit(Action):
         def limit(x: Exchange) -> Generator[Effect, Any, Response | None]:
             shadow = x.rule is not None and x.rule.shadow
             told = reason(x) if reason is not None else None
-            word = code(x) if code is not None else None
+            word = code.read(x) if code is not None else None
             counted = f"limit\0{name}\0{'shadow' if shadow else ''}\0{key(x)}"
             reserve = Reserve(counted, most, per, block, settles)
             found: Reserved = yield reserve
             if found.ticket is None:
                 x.verdict.reason, x.verdict.code, x.verdict.cause = told, word, "the limit is reached"
+                x.verdict.varies = varies
                 answer = dialects.answer(
                     x.dialect, status, correlation=x.correlation, limits=x.request.limits, code=word, reason=told
                 )
