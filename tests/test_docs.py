@@ -16,27 +16,96 @@ from proxy.cli.check import check
 from proxy.cli.reference import BEGIN, END, insert
 from proxy.cli.reports import FORMATS
 from proxy.cli.schema import rule_file_schema
-from proxy.language.cases.model import CaseFile
 from proxy.language.compile import Options, build
 from proxy.language.document import Source, load, plain
 from proxy.language.problems import Problems
 from proxy.language.variables import request, response
 from proxy.services.rulefiles import find_pack, read
+from tests.documentation import NOT_RUN, Reader, Unrun, blocks
 
 PROJECT = Path(__file__).parent.parent
-PAGES = ["README.md", "rules/README.md", "proxy/README.md", "tests/README.md", "deploy/THREAT_MODEL.md"]
+PAGES = [
+    str(page.relative_to(PROJECT))
+    for pattern in (
+        "README.md",
+        "rules/**/README.md",
+        "proxy/README.md",
+        "tests/**/README.md",
+        "deploy/*.md",
+        ".github/*.md",
+    )
+    for page in sorted(PROJECT.glob(pattern))
+]
 
 
 def text(name: str) -> str:
     return (PROJECT / name).read_text(encoding="utf-8")
 
 
-def examples() -> list[Any]:
-    found = []
-    for page in PAGES:
-        for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", text(page), re.DOTALL), start=1):
-            found.append(pytest.param(block, id=f"{page}-{number}"))
-    return found
+@pytest.mark.timeout(600)  # a page is many commands, and the machine may be busy
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_shows_is_so(page: str, tmp_path: Path) -> None:
+    """Whoever does what a page says, block by block, gets what it says."""
+    follow(Reader(page, tmp_path), text(page))
+
+
+def follow(reader: Reader, page: str) -> None:
+    try:
+        for block in blocks(reader.page, page):
+            reader.read(block)
+    finally:
+        reader.close()
+
+
+@pytest.mark.parametrize(
+    ("page", "place", "said"),
+    [
+        ("x\n\n```promql\nup\n```\n", "x.md:3", "nothing runs a block of `promql`"),
+        ("```\nls\n```\n", "x.md:1", "nothing runs a block of ``"),
+        ("- x\n  ```sh\n  ls\n  ```\n", "x.md:2", "nothing runs this block"),
+        ("```sh\nls\n", "x.md:1", "nothing runs this block"),
+        ("```sh\nvestibule chekc rules\n```\n", "x.md:1", "No such command"),
+        ("```sh\nmake nothing\n```\n", "x.md:1", "No rule to make target"),
+        ("```sh\nvestibule run\nls\n```\n", "x.md:1", "it must be the last line"),
+        ("```sh\nvestibule version\n```\n\n```text\nvestibule 9\n```\n", "x.md:5", "shows another output"),
+        ("```text\n$ vestibule version\nvestibule\n```\n", "x.md:1", "shows another output"),
+        ("```yaml\n- denny: {}\n```\n", "x.md:1", "did you mean 'deny'"),
+        ("```yaml\nversion: 1\nrules: [{name: x, matsch: {}}]\n```\n", "x.md:1", "did you mean 'match'"),
+        (
+            "```yaml\ncases: [{name: x, request: {path: /}, expect: {response: {status: 1}}}]\n```\n",
+            "x.md:1",
+            "expected 1",
+        ),
+        ("```yaml\nlissten: 127.0.0.1:1\n```\n", "x.md:1", "lissten"),
+        ("```yaml\n- 7\n```\n", "x.md:1", "exit 1"),
+    ],
+)  # fmt: skip
+def test_a_block_that_is_not_so_is_told_with_its_place(page: str, place: str, said: str, tmp_path: Path) -> None:
+    reader = Reader("x.md", tmp_path)
+    with pytest.raises(Unrun) as told:
+        follow(reader, page)
+    assert str(told.value).startswith(f"{place}: ")
+    assert said in str(told.value)
+
+
+def test_text_that_may_differ_is_written_as_an_ellipsis(tmp_path: Path) -> None:
+    page = "```sh\nls rules; pwd\n```\n\n```text\nREADME.md\n…\nsf…\n/…\n```\n"
+    follow(Reader("x.md", tmp_path), page)
+
+
+@pytest.mark.parametrize("start", NOT_RUN)
+def test_what_is_not_run_stands_on_a_page(start: str) -> None:
+    lines = [line for page in PAGES for block in blocks(page, text(page)) for line in block.text.splitlines()]
+    assert any(line.startswith(start) for line in lines), "take it off the list"
+
+
+def rule_files_shown() -> list[Any]:
+    return [
+        pytest.param(block.text, id=block.place)
+        for page in PAGES
+        for block in blocks(page, text(page))
+        if block.kind == "yaml" and "version: 1" in block.text
+    ]
 
 
 def test_the_schema_file_is_current() -> None:
@@ -49,19 +118,9 @@ def test_the_reference_is_current() -> None:
     assert page == insert(page), "run `make docs`"
 
 
-@pytest.mark.parametrize("block", [one for one in examples() if "version: 1" in one.values[0]])
-def test_an_example_of_rules_loads_without_a_problem(block: str) -> None:
-    options = Options(secrets=lambda _: None, packs=lambda name: find_pack(name, ()))
-    built = build([Source("example.yaml", block)], options)
-    assert list(built.problems) == []
+@pytest.mark.parametrize("block", rule_files_shown())
+def test_the_schema_takes_the_rules_that_a_page_shows(block: str) -> None:
     jsonschema.validate(yaml.safe_load(block), rule_file_schema())
-
-
-@pytest.mark.parametrize("block", [one for one in examples() if "cases:" in one.values[0]])
-def test_an_example_of_cases_is_a_test_file(block: str) -> None:
-    document = load(Source("example.test.yaml", block), Problems())
-    assert document is not None
-    assert CaseFile.model_validate(document.data).cases
 
 
 def test_the_mistake_that_the_readme_shows_is_reported_like_that(tmp_path: Path) -> None:
@@ -97,6 +156,33 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
     folder = (PROJECT / page).parent
     for link in re.findall(r"\]\(([^)#]+)\)", text(page)):
         assert "://" in link or (folder / link).exists(), link
+
+
+def test_what_a_login_costs_is_what_was_measured() -> None:
+    """The page for newcomers may round, and be a little behind, but not tell another story."""
+    measured = {}
+    for row in re.findall(r"(?m)^\| (.+)", text("tests/benchmarks/README.md").partition("Memory after start")[0]):
+        name, _, login, *_ = (cell.strip() for cell in row.split("|"))
+        if found := re.fullmatch(r".*\(([0-9.]+)\)", login):
+            measured[name] = float(found[1])
+    shown = {}
+    for name, cell in re.findall(
+        r"(?m)^\| (.+?) \|.*\| (.+?) \|$", text("README.md").partition("| CPU of a login |")[2]
+    ):
+        for number, kind in zip(re.findall(r"[0-9.]+", cell), ("", ", compiled"), strict=False):
+            shown[name.strip("*") + kind] = float(number)
+    same = {
+        "Vestibule": "Vestibule",
+        "Vestibule, compiled": "Vestibule, compiled",
+        "nginx 1.22 + Lua + cjson": "nginx + Lua + cjson",
+        "nginx + njs 0.7": "nginx + njs",
+        "Envoy 1.40 + Lua": "Envoy + Lua",
+        "http-proxy-middleware 3": "http-proxy-middleware",
+        "mitmproxy 11, an addon": "mitmproxy",
+    }
+    assert shown.keys() == same.keys()
+    for name, peer in same.items():
+        assert shown[name] == pytest.approx(measured[peer], rel=0.25), name
 
 
 def test_every_name_of_a_message_is_explained() -> None:
