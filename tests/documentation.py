@@ -20,6 +20,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import yaml
@@ -42,13 +43,14 @@ _NAMED = re.compile(r"# (\S+\.yaml)\n")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block of a page, with the line on which it begins."""
+    """A block of a page, with the line on which it begins, and the kinds of the blocks right before and after it."""
 
     page: str
     line: int
     kind: str
     text: str
-    follows: str = ""
+    before: str = ""
+    after: str = ""
 
     @property
     def place(self) -> str:
@@ -56,19 +58,21 @@ class Block:
 
 
 def blocks(page: str, text: str) -> Iterator[Block]:
-    """Give the blocks of a page; `follows` is the kind of one with nothing but empty lines between."""
-    kind, end = "", 0
-    for found in _FENCE.finditer(text):
-        follows = kind if not text[end : found.start()].strip() else ""
-        _nothing_between(page, text, end, found.start())
-        kind, end = found[1], found.end()
-        yield Block(page, text.count("\n", 0, found.start()) + 1, kind, found[2], follows)
-    _nothing_between(page, text, end, len(text))
+    """Give the blocks of a page; right before and after are those with nothing but empty lines between."""
+    found = list(_FENCE.finditer(text))
+    gaps = [slice(*ends) for ends in pairwise((0, *(end for one in found for end in one.span()), len(text)))][::2]
+    kinds = ["", *(one[1] for one in found), ""]
+    for index, one in enumerate(found):
+        _nothing_in(page, text, gaps[index])
+        before, after = (not text[gap].strip() for gap in gaps[index : index + 2])
+        line = text.count("\n", 0, one.start()) + 1
+        yield Block(page, line, one[1], one[2], kinds[index] if before else "", kinds[index + 2] if after else "")
+    _nothing_in(page, text, gaps[-1])
 
 
-def _nothing_between(page: str, text: str, start: int, end: int) -> None:
+def _nothing_in(page: str, text: str, gap: slice) -> None:
     """Refuse a fence that is indented or of another kind: nobody would run what is in it."""
-    if stray := _STRAY.search(text, start, end):
+    if stray := _STRAY.search(text, gap.start, gap.stop):
         block = Block(page, text.count("\n", 0, stray.start(1)) + 1, "", "")
         raise Unrun(block, "nothing runs this block; begin and end it with ``` at the start of a line")
 
@@ -136,7 +140,7 @@ class Reader:
                 served = line
             else:
                 lines.append(re.sub(r"^make (?!run)", "make --dry-run ", line))
-        self._run(block, "\n".join(lines), findings=True)
+        self._run(block, "\n".join(lines), findings=block.after == "text")
         if served:
             self._serve(block, served)
 
@@ -210,7 +214,7 @@ class Reader:
                 command, _, shown = part.partition("\n")
                 self._run(block, self._here(command), findings=True)
                 self._compare(block, shown, measured=" bench " in command)
-        elif block.follows == "sh":
+        elif block.before == "sh":
             self._compare(block, block.text, measured=False)
 
     def _compare(self, block: Block, shown: str, *, measured: bool) -> None:

@@ -66,6 +66,7 @@ def follow(reader: Reader, page: str) -> None:
         ("```sh\nls\n", "x.md:1", "nothing runs this block"),
         ("```sh\nvestibule chekc rules\n```\n", "x.md:1", "No such command"),
         ("```sh\nmake nothing\n```\n", "x.md:1", "No rule to make target"),
+        ("```sh\nfalse\n```\n", "x.md:1", "exit 1"),
         ("```sh\nvestibule run\nls\n```\n", "x.md:1", "it must be the last line"),
         ("```sh\nvestibule version\n```\n\n```text\nvestibule 9\n```\n", "x.md:5", "shows another output"),
         ("```text\n$ vestibule version\nvestibule\n```\n", "x.md:1", "shows another output"),
