@@ -20,11 +20,16 @@ _ENDINGS = (".test.yaml", ".test.yml")
 
 def find_test_files(paths: Iterable[Path]) -> list[Path]:
     """Find test files: in folders with everything below them, or by name, or beside a rule file; none is the end."""
-    files = list(dict.fromkeys(file for path in paths for file in _files(path)))
+    files = test_files(paths)
     if not files:
         click.echo("there is no test file here: cases stand in *.test.yaml beside the rules", err=True)
         sys.exit(EXIT_CONFIGURATION)
     return files
+
+
+def test_files(paths: Iterable[Path]) -> list[Path]:
+    """Find test files, or none."""
+    return list(dict.fromkeys(file for path in paths for file in _files(path)))
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import os
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ from ..language.layout import canonical, comments_of
 from ..language.problems import Problems, render
 from ..services.rulefiles import read_text, yaml_files
 from .casefiles import EXIT_CONFIGURATION
-from .output import stdout_has_color
+from .output import stdout_has_color, write_over
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +119,3 @@ def _write(file: Path, text: str) -> None:
     except OSError as error:
         click.echo(f"{file}: cannot be written: {error.strerror}", err=True)
         sys.exit(EXIT_CONFIGURATION)
-
-
-def write_over(file: Path, text: str) -> None:
-    """Write a file anew in one move, with the rights that it has."""
-    real = Path(os.path.realpath(file))
-    descriptor, name = tempfile.mkstemp(dir=real.parent, prefix=f".{real.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as new:
-            new.write(text)
-        Path(name).chmod(real.stat().st_mode & 0o7777)
-        Path(name).replace(real)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -39,7 +39,7 @@ def _text(report: Report, color: bool) -> str:
 
 
 def _json(report: Report, _color: bool) -> str:
-    problems = [_plain(problem) for problem in report.problems]
+    problems = [as_data(problem) for problem in report.problems]
     found = {
         "errors": len(report.problems.errors),
         "warnings": len(report.problems.warnings),
@@ -49,7 +49,8 @@ def _json(report: Report, _color: bool) -> str:
     return json.dumps(found, indent=2) + "\n"
 
 
-def _plain(problem: Problem) -> dict[str, Any]:
+def as_data(problem: Problem) -> dict[str, Any]:
+    """Give a problem as JSON has it."""
     return {
         "file": problem.source,
         "line": problem.line,
@@ -64,12 +65,25 @@ def _plain(problem: Problem) -> dict[str, Any]:
 
 def _github(report: Report, _color: bool) -> str:
     """Write workflow commands; GitHub counts columns of one line from 1, as problems do."""
-    lines = []
-    for problem in report.problems:
-        place = f"file={_property(problem.source)},line={problem.line},endLine={problem.line}"
-        columns = f"col={problem.column},endColumn={problem.end}"
-        lines.append(f"::{problem.severity} {place},{columns},title={problem.code}::{_data(_words(problem))}\n")
-    return "".join(lines)
+    return "".join(
+        annotation(
+            problem.severity,
+            _words(problem),
+            file=problem.source,
+            line=problem.line,
+            endLine=problem.line,
+            col=problem.column,
+            endColumn=problem.end,
+            title=problem.code,
+        )
+        for problem in report.problems
+    )
+
+
+def annotation(kind: str, text: str, **properties: str | int) -> str:
+    """Write a line that GitHub shows where it is about: an `error`, a `warning` or a `notice`."""
+    written = ",".join(f"{name}={_property(str(value))}" for name, value in properties.items())
+    return f"::{kind} {written}::{_data(text)}\n"
 
 
 def _words(problem: Problem) -> str:

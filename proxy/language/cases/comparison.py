@@ -1,9 +1,8 @@
-"""What a case expects against what came of it. Every difference is one text, of a line or a small diff."""
+"""What a case expects against what came of it. Every difference is a line of its own."""
 
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,7 +16,6 @@ from ...engine.effects import Lookup
 from ...engine.errors import EvaluationError, Unreadable
 from ...engine.exchange import Exchange
 from ...engine.message import Headers, Message, Request, Response
-from ..document import plain
 from .content import (
     Expectation,
     Expected,
@@ -30,6 +28,7 @@ from .content import (
     listed,
 )
 from .expressions import location
+from .findings import Finding, Fix, Loc, differences, show
 
 # A body that a test compares is no larger than this once decoded.
 _DECODED = 1 << 26
@@ -44,16 +43,18 @@ def compare(
     forwarded: Request | None,
     answer: Response | None,
     calls: Sequence[Lookup],
-) -> list[str]:
+) -> list[Finding]:
     """Say what differs; `forwarded` is None when the auth service was not called, `calls` are those of others."""
-    findings: list[str] = []
+    findings: list[Finding] = []
     if expect.upstream == "not called":
         if forwarded is not None:
-            findings.append("upstream: the request was forwarded, and should not have been")
+            findings.append(Finding("upstream: the request was forwarded, and should not have been"))
     elif expect.upstream is not None:
         if forwarded is None:
             status = answer.status if answer is not None else "no answer"
-            findings.append(f"upstream: the request was not forwarded ({status}: {_why(exchange)})")
+            told = Finding(f"upstream: the request was not forwarded ({status}: {_why(exchange)})")
+            told.fix = Fix(("upstream",), "not called")
+            findings.append(told)
         else:
             findings += _compare_request(expect.upstream, forwarded)
     if expect.response is not None and answer is not None:
@@ -72,89 +73,93 @@ def _why(exchange: Exchange) -> str:
     return f"{verdict.rule or 'the proxy'}: {verdict.cause or verdict.reason or verdict.action or 'no reason given'}"
 
 
-def _compare_request(expected: ExpectedRequest, request: Request) -> Iterator[str]:
+def _compare_request(expected: ExpectedRequest, request: Request) -> Iterator[Finding]:
     if expected.method is not None and request.method != expected.method:
-        yield f"upstream.method: expected {expected.method}, got {request.method}"
+        yield _differs(("upstream", "method"), expected.method, request.method)
     if expected.path is not None and request.path != expected.path:
-        yield f"upstream.path: expected {expected.path}, got {request.path}"
+        yield _differs(("upstream", "path"), expected.path, request.path)
     if expected.query is not None:
         got: dict[str, list[str]] = {}
         for name, value in parse_qsl(request.query or "", keep_blank_values=True):
             got.setdefault(name, []).append(value)
         wanted = {name: listed(value) for name, value in expected.query.items()}
         if got != wanted:
-            yield f"upstream.query: expected {wanted}, got {got}"
+            fix = {name: values[0] if len(values) == 1 else values for name, values in got.items()}
+            yield _differs(("upstream", "query"), wanted, got, fix)
     for name, cookie in expected.cookies.items():
         have = request.cookies.all(name)
         if have != ([] if cookie is None else [cookie]):
-            yield f"upstream.cookies.{name}: expected {cookie!r}, got {have!r}"
-    yield from _compare_message("upstream", expected, request, f"{request.method} {request.url}\n", None)
+            yield Finding(f"upstream.cookies.{name}: expected {cookie!r}, got {have!r}")
+    yield from _compare_message(("upstream",), expected, request, f"{request.method} {request.url}\n", None)
 
 
-def _compare_response(expected: ExpectedResponse, answer: Response, exchange: Exchange) -> Iterator[str]:
+def _compare_response(expected: ExpectedResponse, answer: Response, exchange: Exchange) -> Iterator[Finding]:
     if expected.status is not None and answer.status != expected.status:
         why = f" ({_why(exchange)})" if exchange.verdict.by != "upstream" else ""
-        yield f"response.status: expected {expected.status}, got {answer.status}{why}"
+        yield _differs(("response", "status"), expected.status, f"{answer.status}{why}", answer.status)
     if expected.reason is not None and answer.reason != expected.reason:
-        yield f"response.reason: expected {expected.reason!r}, got {answer.reason!r}"
+        yield _differs(("response", "reason"), repr(expected.reason), repr(answer.reason), answer.reason)
     for name, cookie in expected.cookies.items():
         yield from _compare_cookie(name, cookie, answer)
     if expected.location is not None:
         yield from _compare_location(expected.location, answer)
     own = exchange.correlation if answer.origin != "upstream" else None
-    yield from _compare_message("response", expected, answer, f"{answer.status} {answer.reason}\n", own)
+    yield from _compare_message(("response",), expected, answer, f"{answer.status} {answer.reason}\n", own)
 
 
-def _compare_location(expected: ExpectedLocation, answer: Response) -> Iterator[str]:
+def _compare_location(expected: ExpectedLocation, answer: Response) -> Iterator[Finding]:
     try:
         url, query = location(answer)
     except EvaluationError as error:
-        yield f"response.location: {error.cause}"
+        yield Finding(f"response.location: {error.cause}")
         return
     if expected.url is not None and url != expected.url:
-        yield f"response.location.url: expected {expected.url}, got {url}"
+        yield _differs(("response", "location", "url"), expected.url, url)
     for name, value in expected.query.items():
         if query.get(name) != value:
-            yield f"response.location.query.{name}: expected {value!r}, got {query.get(name)!r}"
+            have = query.get(name)
+            yield _differs(("response", "location", "query", name), repr(value), repr(have), have)
 
 
-def _compare_lookups(expected: Sequence[ExpectedLookup], calls: Sequence[Lookup], exchange: Exchange) -> Iterator[str]:
+def _compare_lookups(
+    expected: Sequence[ExpectedLookup], calls: Sequence[Lookup], exchange: Exchange
+) -> Iterator[Finding]:
     if len(expected) != len(calls):
         made = ", ".join(f"{call.method} {call.url}" for call in calls) or "none"
-        yield f"lookups: expected {len(expected)}, got {made}"
+        yield Finding(f"lookups: expected {len(expected)}, got {made}")
         return
     for index, (one, call) in enumerate(zip(expected, calls, strict=True)):
-        where = f"lookups[{index}]"
+        where: Loc = ("lookups", index)
         for name, wanted, got in (("method", one.method, call.method), ("url", one.url, call.url)):
             if wanted is not None and got != wanted:
-                yield f"{where}.{name}: expected {wanted}, got {got}"
+                yield _differs((*where, name), wanted, got)
         message = Request(
             call.method, call.url, None, Headers.of(call.headers), call.body, limits=exchange.request.limits
         )
         yield from _compare_message(where, one, message, f"{call.method} {call.url}\n", None)
 
 
-def _compare_cookie(name: str, expected: str | ExpectedCookie | None, answer: Response) -> Iterator[str]:
+def _compare_cookie(name: str, expected: str | ExpectedCookie | None, answer: Response) -> Iterator[Finding]:
     where = f"response.cookies.{name}"
     lines = [SetCookie.parse(line[2]) for line in answer.headers.lines if line[0] == SET_COOKIE]
     found = [cookie for cookie in lines if cookie.name == name.encode()]
     if expected is None:
         if found:
-            yield f"{where}: expected none, got {found[0].dump().decode('utf-8', 'replace')!r}"
+            yield Finding(f"{where}: expected none, got {found[0].dump().decode('utf-8', 'replace')!r}")
         return
     if len(found) != 1:
-        yield f"{where}: expected one, got {len(found)}"
+        yield Finding(f"{where}: expected one, got {len(found)}")
         return
     cookie, shown = found[0], found[0].dump().decode("utf-8", "replace")
     value = expected if isinstance(expected, str) else expected.value
     if value is not None and cookie.value != value.encode():
-        yield f"{where}: expected the value {value!r}, got {shown!r}"
+        yield Finding(f"{where}: expected the value {value!r}, got {shown!r}")
     if isinstance(expected, str):
         return
     for key, attribute in _FLAGS.items():
         flag = getattr(expected, key)
         if flag is not None and (cookie.get(attribute) is not None) is not flag:
-            yield f"{where}.{key}: expected {str(flag).lower()}, got {shown!r}"
+            yield Finding(f"{where}.{key}: expected {str(flag).lower()}, got {shown!r}")
     for key, attribute in _ATTRIBUTES.items():
         if key not in expected.model_fields_set:
             continue
@@ -162,29 +167,33 @@ def _compare_cookie(name: str, expected: str | ExpectedCookie | None, answer: Re
         text = got.decode("utf-8", "replace") if got is not None else None
         same = text == wanted if wanted is None or text is None else text.lower() == str(wanted).lower()
         if not same:
-            yield f"{where}.{key}: expected {wanted!r}, got {shown!r}"
+            yield Finding(f"{where}.{key}: expected {wanted!r}, got {shown!r}")
 
 
-def _compare_rules(expected: ExpectedRules, exchange: Exchange) -> Iterator[str]:
+def _compare_rules(expected: ExpectedRules, exchange: Exchange) -> Iterator[Finding]:
     if expected.ran is not None and exchange.ran != expected.ran:
-        yield f"rules.ran: expected {expected.ran}, got {exchange.ran}"
+        yield _differs(("rules", "ran"), expected.ran, exchange.ran, list(exchange.ran))
     if "denied_by" in expected.model_fields_set:
-        verdict = exchange.verdict
-        denied = verdict.rule if verdict.denies else None
+        denied = denied_by(exchange)
         if denied != expected.denied_by:
-            yield f"rules.denied_by: expected {expected.denied_by}, got {denied}"
+            yield _differs(("rules", "denied_by"), expected.denied_by, denied, denied)
 
 
-def _compare_log(expected: list[str], exchange: Exchange) -> Iterator[str]:
+def denied_by(exchange: Exchange) -> str | None:
+    """Name the rule that refused an exchange."""
+    return exchange.verdict.rule if exchange.verdict.denies else None
+
+
+def _compare_log(expected: list[str], exchange: Exchange) -> Iterator[Finding]:
     lines = [
         f"{note.kind} {note.rule}: {note.message} {json.dumps(note.fields, default=str)}" for note in exchange.notes
     ]
     for text in expected:
         if not any(text in line for line in lines):
-            yield f"log: no line has {text!r} in {lines}"
+            yield Finding(f"log: no line has {text!r} in {lines}")
 
 
-def _decoded(message: Message) -> bytes:
+def decoded(message: Message) -> bytes:
     """Undo the body's coding; one that is not what it says it is stays as it came."""
     coding = (message.headers.text(b"content-encoding") or "").lower()
     content = message.content or b""
@@ -195,61 +204,57 @@ def _decoded(message: Message) -> bytes:
 
 
 def _compare_message(
-    where: str, expected: Expected, message: Message, head: str, correlation: str | None
-) -> Iterator[str]:
+    where: Loc, expected: Expected, message: Message, head: str, correlation: str | None
+) -> Iterator[Finding]:
     for name, values in expected.headers.items():
         got = [value.decode("utf-8", "replace") for value in message.headers.values(name.lower().encode())]
         wanted = [] if values is None else listed(values)
         if got != wanted and not (len(wanted) == 1 and ", ".join(got) == wanted[0]):
-            yield f"{where}.headers.{name}: expected {wanted}, got {got}"
-    content = _decoded(message)
+            fix = None if not got else got[0] if len(got) == 1 else got
+            yield _differs((*where, "headers", name), wanted, got, fix)
+    content = decoded(message)
     if "json_" in expected.model_fields_set:
-        yield from _compare_json(where, plain(expected.json_), content, correlation)
+        yield from _compare_json((*where, "json"), expected.json_, content, correlation)
     if expected.form is not None:
         form = dict(parse_qsl(content.decode("utf-8", "replace"), keep_blank_values=True))
         if form != expected.form:
-            yield f"{where}.form: expected {expected.form}, got {form}"
+            yield _differs((*where, "form"), expected.form, form, form)
     for key, text in (("text", expected.text), ("raw", expected.raw)):
         if text is not None and content != text.encode():
-            yield f"{where}.{key}: expected {text!r}, got {content.decode('utf-8', 'replace')!r}"
+            got_text = content.decode("utf-8", "replace")
+            yield _differs((*where, key), repr(text), repr(got_text), got_text)
     lines = "".join(f"{n.decode('latin-1')}: {v.decode('utf-8', 'replace')}\n" for _, n, v in message.headers.lines)
     everything = head + lines + content.decode("utf-8", "replace")
     for text in expected.absent:
         if text in everything:
-            yield f"{where}.absent: {text!r} stands in the message"
+            yield Finding(f"{show(where)}.absent: {text!r} stands in the message")
 
 
-def _without(value: Any, text: str | None) -> Any:
+def without(value: Any, text: str | None) -> Any:
     """Leave out members that hold the correlation id, which only the run knows."""
     if isinstance(value, Mapping):
         return {
-            key: _without(item, text)
+            key: without(item, text)
             for key, item in value.items()
             if text is None or not (isinstance(item, str) and text in item)
         }
     if isinstance(value, list):
-        return [_without(item, text) for item in value]
+        return [without(item, text) for item in value]
     return value
 
 
-def _compare_json(where: str, wanted: Any, content: bytes, correlation: str | None) -> Iterator[str]:
+def _compare_json(where: Loc, wanted: Any, content: bytes, correlation: str | None) -> Iterator[Finding]:
     try:
-        got = msgspec.json.decode(content)
+        got = without(msgspec.json.decode(content), correlation)
     except msgspec.DecodeError:
-        yield f"{where}.json: the body is not JSON: {content[:200].decode('utf-8', 'replace')!r}"
+        yield Finding(f"{show(where)}: the body is not JSON: {content[:200].decode('utf-8', 'replace')!r}")
         return
-    got = _without(got, correlation)
-    if _typed(got) != _typed(wanted):
-        one = json.dumps(wanted, indent=2, sort_keys=True, ensure_ascii=False).splitlines()
-        other = json.dumps(got, indent=2, sort_keys=True, ensure_ascii=False).splitlines()
-        shown = list(difflib.unified_diff(one, other, "expected", "got", lineterm="", n=2))
-        yield f"{where}.json:\n" + "\n".join(f"      {line}" for line in shown[2:])
+    yield from differences(where, wanted, got, Fix(where, got))
 
 
-def _typed(value: Any) -> Any:
-    """Make 1, 1.0 and true three different values."""
-    if isinstance(value, dict):
-        return {key: _typed(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_typed(item) for item in value]
-    return type(value).__name__, value
+_SHOWN = object()
+
+
+def _differs(loc: Loc, wanted: Any, got: Any, value: Any = _SHOWN) -> Finding:
+    """Say that a value differs; `value` is what would be expected, where it is not what is shown."""
+    return Finding.differs(show(loc), str(wanted), str(got), Fix(loc, got if value is _SHOWN else value))

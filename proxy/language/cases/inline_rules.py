@@ -16,6 +16,8 @@ from ..document import Document, Source
 from ..problems import Mark, Problem
 
 _Loc = tuple[str | int, ...]
+# How the name of what is written out ends.
+INLINE = "#rules"
 # What YAML does not take raw, or takes for the end of a line.
 _UNWRITABLE = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
@@ -40,7 +42,7 @@ class InlineRules:
             self._write(rule, loc)
         self._put("]}")
         self._starts = [start for start, _, _ in self._places]
-        self.source = Source(f"{document.source.name}#rules", self._text)
+        self.source = Source(f"{document.source.name}{INLINE}", self._text)
 
     def _put(self, text: str) -> None:
         self._text += text

@@ -17,6 +17,8 @@ from ..cel import to_json
 from .comparison import compare
 from .content import Expectation, GivenUpstream, listed
 from .expressions import Seen, compiled
+from .filling import fillings
+from .findings import Finding, Fix, Loc
 from .messages import CaseError, make_request, make_response
 from .model import Case, Given, OneByOne, Play, Together
 from .names import Names
@@ -33,10 +35,11 @@ _Rest = Waiting | None
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What came of a case. `ran` has rules in shadow too."""
+    """What came of a case. `ran` has rules in shadow too; `fixes` would make what is expected be what came."""
 
-    findings: tuple[str, ...]
+    findings: tuple[Finding, ...]
     ran: tuple[str, ...]
+    fixes: tuple[Fix, ...] = ()
 
 
 class Stage:
@@ -74,7 +77,9 @@ class Stage:
         if case.exchanges is None:
             if case.request is None:
                 raise ValueError("a case without a request is not played")
-            only = OneByOne(request=case.request, upstream=case.upstream, expect=case.expect)
+            only = OneByOne(request=case.request, upstream=case.upstream)
+            if "expect" in case.model_fields_set:
+                only = only.model_copy(update={"expect": case.expect})
             groups = list(_groups(only))
         else:
             groups = [group for exchange in case.exchanges for group in _groups(exchange)]
@@ -85,17 +90,30 @@ class Stage:
             _drive(playing)
             played += playing
         ran = dict.fromkeys(name for one in played for name in one.ran)
-        return Played(tuple(_told([one.findings for one in played])), tuple(ran))
+        places = {id(play): loc for loc, play in _places(case)}
+        fixes = (
+            Fix((*places.get(id(one.play), ()), "expect", *fix.loc), fix.value) for one in played for fix in one.fixes
+        )
+        return Played(tuple(_told([one.findings for one in played])), tuple(ran), tuple(fixes))
 
 
-def _told(findings: Sequence[list[str]]) -> Iterator[str]:
+def _places(case: Case) -> Iterator[tuple[Loc, Play]]:
+    """Give the exchanges of a case with their places in it; the one of a case that has no list stands in itself."""
+    for index, exchange in enumerate(case.exchanges or ()):
+        if isinstance(exchange, OneByOne):
+            yield ("exchanges", index), exchange
+        else:
+            yield from ((("exchanges", index, "together", inner), play) for inner, play in enumerate(exchange.together))
+
+
+def _told(findings: Sequence[list[Finding]]) -> Iterator[Finding]:
     """Say of which exchange each finding is; the same findings of several in a row are told once."""
     total, first = len(findings), 0
     for same, group in groupby(findings):
         last = first + len(list(group))
         which = f"exchange {last}" if last == first + 1 else f"exchanges {first + 1} to {last}"
         place = f"{which} of {total}: " if total > 1 else ""
-        yield from (f"{place}{finding}" for finding in same)
+        yield from (finding.of(place) for finding in same)
         first = last
 
 
@@ -150,7 +168,8 @@ class _Playing:
         self.call = stage.watch.exchange()
         self.lookups = play.lookups
         self.calls: list[Lookup] = []
-        self.findings: list[str] = []
+        self.findings: list[Finding] = []
+        self.fixes: list[Fix] = []
         self.ran: list[str] = []
         self.rest: _Rest = None
         self.over = False
@@ -170,7 +189,7 @@ class _Playing:
         except StopIteration:
             self.over = True
         except CaseError as error:
-            self.findings.append(str(error))
+            self.findings.append(Finding(str(error)))
             self.over = True
 
     def _play(self) -> Generator[_Rest, None, None]:
@@ -223,30 +242,34 @@ class _Playing:
                     value = value.take()
             except EffectFailed as error:
                 if isinstance(error, NotGivenError):
-                    self.findings.append(error.cause)
+                    self.findings.append(Finding(error.cause))
                 result = self.call(result.fail, error, 0.0)
             except CaseError as error:
-                self.findings.append(str(error))
+                self.findings.append(Finding(str(error)))
                 result = self.call(result.fail, EffectFailed("the case cannot answer"), 0.0)
             else:
                 result = self.call(result.resume, value, 0.0)
         return result
 
     def _end(self, expect: Expectation, exchange: Exchange, forwarded: Request | None, answer: Response | None) -> None:
-        self.findings += compare(expect, exchange, forwarded, answer, self.calls)
+        found = compare(expect, exchange, forwarded, answer, self.calls)
+        self.findings += found
+        if "expect" in self.play.model_fields_set:
+            self.fixes += [finding.fix for finding in found if finding.fix is not None]
+            self.fixes += fillings(expect, exchange, forwarded, answer)
         shadows = [note.rule for note in exchange.notes if note.kind == "shadow"]
         self.ran = [*exchange.ran, *shadows]
         seen = Seen(forwarded, answer, tuple(self.calls))
         for source in expect.holds or ():
             held, why = _value(source, seen)
             if held is not True:
-                self.findings.append(f"holds: {source}: {why or f'expected true, got {held!r}'}")
+                self.findings.append(Finding(f"holds: {source}: {why or f'expected true, got {held!r}'}"))
         for name, source in self.play.keep.items():
             value, why = _value(source, seen)
             if why is None:
                 self.stage.names.keep(name, value)
             else:
-                self.findings.append(f"keep.{name}: {source}: {why}")
+                self.findings.append(Finding(f"keep.{name}: {source}: {why}"))
 
 
 def _value(source: str, seen: Seen) -> tuple[object, str | None]:

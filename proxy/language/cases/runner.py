@@ -18,6 +18,8 @@ from ..document import Document, Source, load
 from ..problems import Problems
 from ..validation import explain_validation
 from .checks import check_file
+from .coverage import Coverage
+from .findings import Finding, Fix
 from .inline_rules import InlineRules
 from .model import Case, CaseFile, ExpectedProblem, Given
 from .playing import Stage
@@ -32,8 +34,11 @@ class Outcome:
     file: str
     line: int
     name: str
-    findings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     ran: tuple[str, ...] = ()
+    # What would make it go well, by places in the file.
+    fixes: tuple[Fix, ...] = ()
+    seconds: float = 0.0
 
     @property
     def ok(self) -> bool:
@@ -70,23 +75,40 @@ class Prepared:
     line: int
     limits: Limits
     ruleset: Ruleset | None
-    findings: tuple[str, ...] | None
+    findings: tuple[Finding, ...] | None
     drafts: Sequence[Draft] = ()
+    # Its place among the cases of the file.
+    index: int = 0
 
 
-def run_cases(source: Source, find_rules: FindRules, find_pack: FindPack, rehearse: Rehearse) -> Results:
+def run_cases(
+    source: Source,
+    find_rules: FindRules,
+    find_pack: FindPack,
+    rehearse: Rehearse,
+    coverage: Coverage | None = None,
+    clock: Callable[[], float] | None = None,
+) -> Results:
     """Run a test file; `find_rules` gives a rule file, or all of a folder, by the name that the test file uses.
 
-    `rehearse` makes what performs the effects of a case.
+    `rehearse` makes what performs the effects of a case; `coverage` gathers what of the rules the cases reach, and
+    `clock` counts the seconds that each takes.
     """
     results = Results(texts={source.name: source.text})
     for one in prepare(source, find_rules, find_pack, results):
         findings = one.findings
         ran: tuple[str, ...] = ()
+        fixes: tuple[Fix, ...] = ()
+        began = clock() if clock is not None else 0.0
         if findings is None and one.ruleset is not None:
-            played = Stage(one.ruleset, one.given, one.case, rehearse, one.limits).play()
+            ruleset = one.ruleset if coverage is None else coverage.watch(one.ruleset, one.drafts)
+            played = Stage(ruleset, one.given, one.case, rehearse, one.limits, coverage).play()
             findings, ran = played.findings, played.ran
-        results.outcomes.append(Outcome(one.file, one.line, one.case.name, findings or (), ran))
+            fixes = tuple(Fix(("cases", one.index, *fix.loc), fix.value) for fix in played.fixes)
+            if coverage is not None:
+                coverage.finish()
+        seconds = clock() - began if clock is not None else 0.0
+        results.outcomes.append(Outcome(one.file, one.line, one.case.name, findings or (), ran, fixes, seconds))
     return results
 
 
@@ -151,7 +173,7 @@ class _Preparation:
                 ruleset, problems, drafts = shared
             found = self.check(case, ruleset, problems)
             findings = tuple(found) if found is not None else None
-            yield Prepared(case, self.file.given, name, line, self.limits, ruleset, findings, drafts)
+            yield Prepared(case, self.file.given, name, line, self.limits, ruleset, findings, drafts, index)
         if shared is not None and shared[0] is not None:
             self.results.rules = [rule.name for rule in shared[0].rules]
 
@@ -206,9 +228,9 @@ class _Preparation:
             need_secrets=True,
         )
 
-    def check(self, case: Case, ruleset: Ruleset | None, problems: Problems) -> list[str] | None:
+    def check(self, case: Case, ruleset: Ruleset | None, problems: Problems) -> list[Finding] | None:
         """Compare the problems of the rules with what a case expects; None when the case goes on to a request."""
-        findings = []
+        findings: list[Finding] = []
         for kind, wanted in (("error", case.error), ("warning", case.warning)):
             if wanted is None:
                 continue
@@ -222,15 +244,18 @@ class _Preparation:
             ):
                 told = "; ".join(f"{problem.line}: {problem.code}: {problem.text}" for problem in found) or "none"
                 line = f" in line {expected.line}" if expected.line is not None else ""
-                findings.append(f"expected the {kind} {expected.code} {expected.text or ''}{line}, found {told}")
+                text = f"expected the {kind} {expected.code} {expected.text or ''}{line}, found {told}"
+                findings.append(Finding(text))
         if case.error is not None:
             return findings
         if ruleset is None:
             for problem in problems.errors:
                 self.results.problems.add(problem)
             return [
-                f"the rules do not load: {p.source}:{p.line}:{p.column}: {p.code}: {p.text}" for p in problems.errors
+                Finding(f"the rules do not load: {p.source}:{p.line}:{p.column}: {p.code}: {p.text}")
+                for p in problems.errors
             ]
         if case.request is None and case.exchanges is None:
-            return findings if case.warning is not None else ["a case needs a `request`, `exchanges` or an `error`"]
+            none = Finding("a case needs a `request`, `exchanges` or an `error`")
+            return findings if case.warning is not None else [none]
         return findings or None
