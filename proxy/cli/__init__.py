@@ -12,6 +12,7 @@ import sys
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 # name -> (module, help in one line); each module has the click command as `command`.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -26,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reference": ("reference", "Print the reference of the rule language."),
     "config": ("config", "Print the settings, and where each comes from."),
     "jwt": ("jwt", "Decode, verify and sign tokens."),
+    "completion": ("completion", "Print what a shell needs to complete commands and options."),
     "version": ("version", "Print the version."),
 }
 
@@ -53,6 +55,11 @@ class _Commands(click.Group):
             return super().resolve_command(ctx, args)
         except click.NoSuchCommand as error:
             raise click.NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        # What click does itself looks into every command, which imports them all.
+        found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
