@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("check", "Report every problem of rule files."),
     "test": ("test", "Run the test files beside the rules."),
     "fmt": ("fmt", "Lay out rule and test files in one way."),
+    "explain": ("explain", "Say why an exchange goes as it does: which rules match, and why others do not."),
     "bench": ("bench", "Say what each rule and step costs."),
     "healthcheck": ("healthcheck", "Ask the admin port of a run whether it is ready."),
     "init": ("init", "Make a working folder: settings, rules, tests, secrets."),

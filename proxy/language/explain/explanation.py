@@ -103,13 +103,13 @@ class _Explanation:
         if plan.mode == "off" or not rule.after:
             return
         origin, status = self.answer(rule)
-        if plan.statuses is not None and rule.statuses is not None:
-            held = status is not None and rule.statuses(status)
-            yield Condition("status", plan.statuses, None if status is None else str(status), held)
-        held = origin in rule.origins
-        if plan.origins is not None or (not held and not rule.before):
+        of_origin = origin in rule.origins
+        if plan.origins is not None or (not of_origin and not rule.before):
             saw = None if origin is None else _WORDS[origin]
-            yield Condition("origin", plan.origins or "upstream", saw, held)
+            yield Condition("origin", plan.origins or "upstream", saw, of_origin)
+        # The status of an answer that it is not for at all tells nothing.
+        if of_origin and plan.statuses is not None and rule.statuses is not None:
+            yield Condition("status", plan.statuses, str(status), status is not None and rule.statuses(status))
 
     def answer(self, rule: Rule) -> tuple[str | None, int | None]:
         """Give the answer that a rule's `after` is to be judged by: one that fits, else the first."""
@@ -124,7 +124,8 @@ class _Explanation:
             return "skipped", self.masks.text(self.skipped[name])
         if any(step.order is not None for step in steps):
             if verdict.by == "proxy" and verdict.rule == name:
-                return "failed", verdict.cause
+                # The step tells it, unless it failed when the answer came.
+                return "failed", None if any(step.error for step in steps) else verdict.cause
             return "ran", None
         if any(not condition.held for condition in conditions):
             return "no match", None

@@ -92,17 +92,25 @@ class Masks:
 
     def json(self, value: Any, *, name: str = "") -> str:
         """Write a value as JSON; `name` is that of its place."""
-        hidden = MASK if self.hides(name) else self._masked(value)
+        hidden = self._covered(value) if self.hides(name) else self._masked(value)
         return self.text(json.dumps(hidden, ensure_ascii=False, default=lambda other: type(other).__name__))
 
     def _masked(self, value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {str(name): MASK if self.hides(str(name)) else self._masked(item) for name, item in value.items()}
+            return {
+                str(name): self._covered(item) if self.hides(str(name)) else self._masked(item)
+                for name, item in value.items()
+            }
         return [self._masked(item) for item in value] if isinstance(value, list | tuple) else value
+
+    @staticmethod
+    def _covered(value: Any) -> Any:
+        """Give what stands in the place of a secret value; that it is null, true or false keeps no secret."""
+        return value if value is None or isinstance(value, bool) else MASK
 
     def secret(self, value: Any) -> str:
         """Write a value that is known to be secret."""
-        return self.json(value) if self._show else MASK
+        return MASK if not self._show and self._covered(value) is MASK else self.json(value)
 
     def header(self, key: str, value: str) -> str:
         """Write the value of a header: of cookies the names are shown, and of credentials their scheme."""

@@ -1,0 +1,110 @@
+"""`vestibule explain`: why one exchange went as it did."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from ..language.cases import Prepared
+from ..language.cases.costs import measure
+from ..language.explain import Trace, explain_case, plans_of, with_costs
+from ..services.rehearsal import rehearse
+from .explained import as_data, as_text
+from .explaining import SecretsSeen, case_of_flags, cases_of_file
+from .output import stdout_has_color
+
+
+@click.command("explain")
+@click.argument("rules", nargs=-1, metavar="RULES... PATH")
+@click.option("-X", "--request", "method", metavar="METHOD", help="The method; POST with -d, else GET.")
+@click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header of the request.")
+@click.option("-d", "--data", "data", multiple=True, metavar="BODY", help="The request's body, or @FILE.")
+@click.option("--ip", default="192.0.2.1", show_default=True, help="The client's address.")
+@click.option("--status", metavar="N", help="The auth service's answer: its status, or `down` or `late`; 200.")
+@click.option("--response", "answer", metavar="BODY", help="The body of the auth service's answer, or @FILE.")
+@click.option("--response-header", "answer_headers", multiple=True, metavar="'NAME: VALUE'", help="One of its headers.")
+@click.option("--case", "case", metavar="FILE[:NAME]", help="Explain a case of a test file instead of a PATH.")
+@click.option(
+    "--secrets",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The folder of the secrets that the rules name.",
+)
+@click.option("--show-secrets", "show", is_flag=True, help="Show what is secret instead of ***.")
+@click.option("-v", "--verbose", is_flag=True, help="Show all conditions and the four messages too.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, 3600),
+    default=0.2,
+    show_default=True,
+    help="How long to measure what it costs; 0 for not at all.",
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def command(
+    rules: tuple[str, ...],
+    *,
+    method: str | None,
+    headers: tuple[str, ...],
+    data: tuple[str, ...],
+    ip: str,
+    status: str | None,
+    answer: str | None,
+    answer_headers: tuple[str, ...],
+    case: str | None,
+    secrets: Path | None,
+    show: bool,
+    verbose: bool,
+    seconds: float,
+    as_json: bool,
+) -> None:
+    """Say why an exchange goes as it does: which rules match and which do not, and on which condition with which value.
+
+    RULES are files, or folders with everything below them. PATH is that of the request, with or without a query, or the
+    name of an operation of a pack. With --case, RULES take the place of those that the test file names.
+
+    Nothing is sent: the auth service answers as --status, --response and --response-header say, the store is empty, and
+    a call of another service fails unless the case gives its answer. What is secret is masked.
+
+    Exits 3 when the rules cannot be read.
+    """
+    seen = SecretsSeen(secrets)
+    if case is not None:
+        if method or headers or data or status or answer or answer_headers:
+            raise click.UsageError("--case has its own request and answer")
+        found = cases_of_file(case, [Path(one) for one in rules])
+    else:
+        if len(rules) < 2:
+            raise click.UsageError("say which RULES, and the PATH of the request")
+        found = case_of_flags(
+            [Path(one) for one in rules[:-1]],
+            rules[-1],
+            seen,
+            method=method,
+            headers=headers,
+            data=data,
+            ip=ip,
+            status=status,
+            answer=answer,
+            answer_headers=answer_headers,
+        )
+    traces, findings = explained(found, seen, show=show, seconds=seconds)
+    if as_json:
+        click.echo(json.dumps(as_data(traces), indent=2, ensure_ascii=False))
+    else:
+        click.echo(as_text(traces, verbose=verbose), nl=False, color=stdout_has_color())
+    # Without a case nothing is expected, and what nobody answered is told at its step.
+    for finding in findings if case is not None else ():
+        click.echo(f"note: {finding}", err=True)
+    sys.exit(0)
+
+
+def explained(one: Prepared, seen: SecretsSeen, *, show: bool, seconds: float) -> tuple[list[Trace], tuple[str, ...]]:
+    """Explain a case, and measure it for so many seconds."""
+    traces, findings = explain_case(one, plans_of(one.drafts), rehearse, secrets=seen.texts, show=show)
+    if seconds > 0:
+        (cost,) = measure([one], rehearse, clock=time.perf_counter_ns, seconds=seconds)
+        with_costs(traces, cost)
+    return traces, findings

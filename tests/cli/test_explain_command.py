@@ -1,0 +1,177 @@
+"""`vestibule explain`: what it says of exchanges, from where it takes them, and how it ends.
+
+What it says of logins is in tests/explained/*.yaml, in the words that an author reads.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from proxy.cli import cli
+
+EXPLAINED = sorted((Path(__file__).parent.parent / "explained").glob("*.yaml"))
+RULES = """\
+version: 1
+rules:
+  - name: stamp
+    match: {path: /open}
+    before: [{headers: {set: {x-stamp: "1"}}}]
+  - name: refuse
+    match: {path: /closed, client: [10.0.0.0/8]}
+    before: [{deny: {reason: It is closed.}}]
+"""
+CASES = """\
+rules: [rules.yaml]
+cases:
+  - name: a request is stamped
+    request: {path: /open}
+    expect: {upstream: {headers: {x-stamp: "2"}}}
+  - name: so are two
+    exchanges: [{request: {path: /open}, repeat: 2}]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rules.yaml").write_text(RULES)
+    (tmp_path / "rules.test.yaml").write_text(CASES)
+    return tmp_path
+
+
+def explain(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["explain", "--seconds", "0", *arguments])
+
+
+def data(*arguments: str) -> list[dict[str, Any]]:
+    result = explain("--json", *arguments)
+    assert result.exit_code == 0, result.output
+    found: list[dict[str, Any]] = json.loads(result.stdout)["exchanges"]
+    return found
+
+
+def examples() -> Iterator[Any]:
+    for file in EXPLAINED:
+        for one in yaml.safe_load(file.read_text("utf-8")):
+            yield pytest.param(one, id=one["name"])
+
+
+@pytest.mark.parametrize("one", list(examples()))
+def test_it_says(one: dict[str, Any], folder: Path) -> None:
+    (folder / "rules.yaml").write_text(one["rules"])
+    result = explain("rules.yaml", *one["explain"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert re.sub("[0-9a-f]{32}", "ID", result.stdout) == one["says"]
+    assert all(len(line) <= 100 for line in result.stdout.splitlines())
+
+
+def test_a_case_is_named_by_a_part_of_its_name_and_says_when_it_does_not_go_as_it_expects(folder: Path) -> None:
+    result = explain("--case", "rules.test.yaml:IS STAMPED")
+    assert result.exit_code == 0
+    assert "    + request header x-stamp: 1\n" in result.stdout
+    assert result.stderr.startswith("note: ")
+
+
+def test_all_exchanges_of_a_case_are_explained(folder: Path) -> None:
+    assert len(data("--case", "rules.test.yaml:so are two")) == 2
+    assert "exchange 2 of 2\n" in explain("--case", "rules.test.yaml:so are two").stdout
+
+
+def test_rules_take_the_place_of_those_that_the_test_file_names(folder: Path) -> None:
+    (folder / "other.yaml").write_text("version: 1\nrules: [{name: other, before: [{end: true}]}]\n")
+    (found,) = data("other.yaml", "--case", "rules.test.yaml:is stamped")
+    assert [rule["name"] for rule in found["rules"]] == ["other"]
+
+
+def test_the_client_has_the_address_that_is_given(folder: Path) -> None:
+    (found,) = data("rules.yaml", "--ip", "10.1.2.3", "/closed")
+    assert found["decision"]["denied"] is True
+    (found,) = data("rules.yaml", "/closed")
+    assert found["near_misses"] == ["refuse", "stamp"]
+
+
+def test_an_auth_service_that_is_down_is_played(folder: Path) -> None:
+    (found,) = data("rules.yaml", "--status", "down", "/open")
+    assert (found["decision"]["by"], found["decision"]["status"]) == ("proxy", 502)
+
+
+def test_a_body_is_read_from_a_file_and_its_type_told_by_its_looks(folder: Path) -> None:
+    (folder / "body.json").write_text('{"a": 1}')
+    (found,) = data("rules.yaml", "-d", "@body.json", "/open")
+    assert found["received"]["headers"] == [["content-type", "application/json"]]
+    assert found["received"]["body"] == '{"a": 1}'
+    (found,) = data("rules.yaml", "-d", "a=1", "-d", "b=2", "/open")
+    assert found["received"]["headers"] == [["content-type", "application/x-www-form-urlencoded"]]
+    assert found["received"]["body"] == '{"a": "1", "b": "2"}'
+
+
+def test_json_has_stable_keys(folder: Path) -> None:
+    (found,) = data("rules.yaml", "/open")
+    assert list(found) == [
+        "operation", "received", "forwarded", "arrived", "delivered", "rules", "asked", "remarks", "decision", "us",
+        "near_misses",
+    ]  # fmt: skip
+    stamp, refuse = found["rules"]
+    assert list(stamp) == ["name", "mode", "on_error", "state", "conditions", "steps", "note", "us"]
+    assert list(stamp["steps"][0]) == [
+        "name", "action", "phase", "position", "state", "order", "when", "changes", "asked", "outcome", "error", "us",
+    ]  # fmt: skip
+    assert stamp["steps"][0]["changes"] == [{"of": "request", "place": "header x-stamp", "before": None, "after": "1"}]
+    assert refuse["conditions"] == [
+        {"key": "path", "wanted": "/closed", "saw": "/open", "held": False},
+        {"key": "client", "wanted": "10.0.0.0/8", "saw": "192.0.2.1", "held": False},
+    ]
+
+
+def test_what_it_costs_is_measured(folder: Path) -> None:
+    result = CliRunner().invoke(cli, ["explain", "--json", "--seconds", "0.01", "rules.yaml", "/open"])
+    (found,) = json.loads(result.stdout)["exchanges"]
+    assert found["us"] > 0
+    assert found["rules"][0]["us"] is not None
+    assert found["rules"][1]["us"] is None
+
+
+def test_a_secret_of_the_folder_is_shown_only_when_it_was_asked_for(folder: Path) -> None:
+    (folder / "secrets").mkdir()
+    (folder / "secrets" / "upstream").write_text("test-only-upstream-key")
+    step = '{headers: {set: {x-site: "${secret:upstream}"}}}'
+    (folder / "rules.yaml").write_text(f"version: 1\nrules: [{{name: key, before: [{step}]}}]\n")
+    arguments = ("rules.yaml", "--secrets", "secrets", "-v", "/open")
+    assert "test-only-upstream-key" not in explain(*arguments).output
+    assert "test-only-upstream-key" not in explain("--json", *arguments).output
+    assert "test-only-upstream-key" in explain("--show-secrets", *arguments).output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("rules.yaml",), "say which RULES, and the PATH of the request"),
+        (("rules.yaml", "login"), "'login' is no path (it would begin with `/`) and no operation of a pack"),
+        (("rules.yaml", "-H", "x-country DE", "/"), "a header is written as 'name: value'"),
+        (("rules.yaml", "--status", "20", "/"), "upstream.status"),
+        (("rules.yaml", "-d", "@nowhere.json", "/"), "nowhere.json: cannot be read"),
+        (("--case", "rules.test.yaml"), "say which case"),
+        (("--case", "rules.test.yaml:so are three"), "did you mean 'so are two'?"),
+        (("--case", "nowhere.test.yaml"), "there is no test file"),
+        (("-X", "PUT", "--case", "rules.test.yaml"), "--case has its own request and answer"),
+    ],
+)  # fmt: skip
+def test_a_wrong_call_says_what_is_wrong_with_it(folder: Path, arguments: tuple[str, ...], words: str) -> None:
+    result = explain(*arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_rules_that_cannot_be_read_are_told_and_end_with_3(folder: Path) -> None:
+    (folder / "rules.yaml").write_text("version: 1\nrules: [{name: a, before: [{dney: {}}]}]\n")
+    result = explain("rules.yaml", "/")
+    assert result.exit_code == 3
+    assert "did you mean 'deny'?" in result.stdout
