@@ -36,6 +36,8 @@ NOT_RUN = {
     "apt-get install": "it changes the machine, and needs the network",
 }
 _SERVES = re.compile(r"(?:make run|vestibule run)\b")
+_END = re.compile(r"(?<!\\)\n")
+_MEASURES = re.compile(r"^vestibule (?:bench|explain)\b")
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _STRAY = re.compile(r"^([ \t>]*(?:```|~~~))", re.MULTILINE)
 _NAMED = re.compile(r"# (\S+\.yaml)\n")
@@ -211,9 +213,10 @@ class Reader:
     def _text(self, block: Block) -> None:
         if block.text.startswith("$ "):
             for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
-                command, _, shown = part.partition("\n")
+                # A line that ends with a backslash goes on in the next one.
+                command, shown = _END.split(part + "\n", maxsplit=1)
                 self._run(block, self._here(command), findings=True)
-                self._compare(block, shown, measured=" bench " in command)
+                self._compare(block, shown, measured=_MEASURES.search(command) is not None)
         elif block.before == "sh":
             self._compare(block, block.text, measured=False)
 

@@ -92,10 +92,10 @@ class _Text:
             for condition in rule.conditions:
                 yield from _wrapped(f"{condition.key} {condition.wanted}: {_was(condition)}", 2)
         for step in rule.steps:
-            yield from self.step(step)
+            yield from self.step(step, shadow=rule.mode == "shadow")
 
-    def step(self, step: StepTrace) -> Iterator[str]:
-        yield _aside(f"  {step.name} {_outcome(step)}", f"{step.position} {_cost(step.us)}".strip())
+    def step(self, step: StepTrace, *, shadow: bool) -> Iterator[str]:
+        yield _aside(f"  {step.name} {_outcome(step, shadow=shadow)}", f"{step.position} {_cost(step.us)}".strip())
         if step.when is not None:
             yield from _when(step.when)
         if step.error is not None:
@@ -138,7 +138,7 @@ def _was(condition: Condition) -> str:
     return click.style(saw, fg="green" if condition.held else "red")
 
 
-def _outcome(step: StepTrace) -> str:
+def _outcome(step: StepTrace, *, shadow: bool) -> str:
     match step.state:
         case "not held":
             return click.style("did not run", fg="yellow")
@@ -149,7 +149,8 @@ def _outcome(step: StepTrace) -> str:
         case "not done":
             return click.style("is not done in shadow", fg="yellow")
         case _:
-            return click.style(step.outcome or "ran", fg="green")
+            would = "would have " if shadow and step.outcome else ""
+            return click.style(would + (step.outcome or "ran"), fg="green")
 
 
 def _when(when: When) -> Iterator[str]:
