@@ -126,6 +126,7 @@ docs: $(STAMP)
 	$(BIN)/vestibule schema > rules/schema.json.new
 	mv rules/schema.json.new rules/schema.json
 	$(BIN)/vestibule reference --into rules/README.md
+	$(BIN)/vestibule reference --metrics --into deploy/METRICS.md
 
 clean:
 	rm -rf $(VENV) .venv-compiled .compiled .venv-envoy .venv-mitmproxy .bench build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz .coverage*

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import yaml
 
 from proxy.cli import COMMANDS
 from proxy.cli.check import check
-from proxy.cli.reference import BEGIN, END, insert
+from proxy.cli.reference import BEGIN, END, insert, metric_reference, reference
 from proxy.cli.reports import FORMATS
 from proxy.cli.schema import rule_file_schema
 from proxy.language.compile import Options, build
@@ -113,10 +114,11 @@ def test_the_schema_file_is_current() -> None:
     assert json.loads(text("rules/schema.json")) == rule_file_schema(), "run `make docs`"
 
 
-def test_the_reference_is_current() -> None:
-    page = text("rules/README.md")
+@pytest.mark.parametrize(("name", "build"), [("rules/README.md", reference), ("deploy/METRICS.md", metric_reference)])
+def test_a_reference_is_current(name: str, build: Callable[[], str]) -> None:
+    page = text(name)
     assert page.count(BEGIN) == page.count(END) == 1
-    assert page == insert(page), "run `make docs`"
+    assert page == insert(page, build()), "run `make docs`"
 
 
 @pytest.mark.parametrize("block", rule_files_shown())

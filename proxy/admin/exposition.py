@@ -38,6 +38,10 @@ class Family:
     text: str
     labels: tuple[str, ...] = ()
 
+    def told(self, name: str) -> str:
+        """Give the name that a query has; that of a histogram goes on with `_bucket`, `_count` or `_sum`."""
+        return PREFIX + name + {"counter": "_total", "info": "_info"}.get(self.kind, "")
+
 
 # gauge -> (what it says, whether the workers' values are added up; else the greatest counts)
 _GAUGES: dict[str, tuple[str, bool]] = {

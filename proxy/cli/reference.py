@@ -1,4 +1,4 @@
-"""`vestibule reference`: every key and action of the rule language as Markdown.
+"""`vestibule reference`: every key and action of the rule language as Markdown, or every metric.
 
 Generated from the models that read the file: their docstrings and descriptions are the reference's words.
 """
@@ -33,26 +33,39 @@ _Row = tuple[str, str, str, str]
 
 
 @click.command("reference")
+@click.option("--metrics", is_flag=True, help="The metrics of the admin port instead of the rule language.")
 @click.option(
     "--into",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Write it over what stands between the marks of this Markdown file.",
 )
-def command(*, into: Path | None) -> None:
+def command(*, metrics: bool, into: Path | None) -> None:
     """Print the reference of the rule language as Markdown."""
+    page = metric_reference() if metrics else reference()
     if into is None:
-        click.echo(reference(), nl=False)
+        click.echo(page, nl=False)
         return
     text = into.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         raise click.UsageError(f"{into} has no marks: {BEGIN} and {END}")
-    into.write_text(insert(text), encoding="utf-8")
+    into.write_text(insert(text, page), encoding="utf-8")
 
 
-def insert(text: str) -> str:
+def insert(text: str, page: str) -> str:
     """Give a Markdown text with the reference of now between its marks."""
     before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    return f"{before}{BEGIN}\n\n{reference()}\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{page}\n{END}{after}"
+
+
+def metric_reference() -> str:
+    """Build the table of metrics."""
+    from ..admin.exposition import FAMILIES
+
+    rows = (
+        (f"`{family.told(name)}`", family.kind, ", ".join(f"`{label}`" for label in family.labels), family.text)
+        for name, family in FAMILIES.items()
+    )
+    return "\n".join(_table(("metric", "type", "labels", "means"), rows)) + "\n"
 
 
 def reference() -> str:

@@ -24,7 +24,7 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "received_bytes": ("Bytes of request bodies.", ()),
     "sent_bytes": ("Bytes of response bodies.", ()),
     "rule_runs": ("Exchanges in which a rule ran.", ("rule",)),
-    "rule_outcomes": ("Exchanges that a rule denied, answered, failed or skipped.", ("rule", "outcome")),
+    "rule_outcomes": ("Exchanges that a rule denied, answered, suspended, failed or skipped.", ("rule", "outcome")),
     "denials": (
         "Denials by rule, action and code; a code that a rule makes from a message is `other`.",
         ("rule", "action", "code"),
