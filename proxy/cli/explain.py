@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from ..language.cases.costs import measure
 from ..language.explain import Trace, explain_case, plans_of, with_costs
 from ..services.rehearsal import rehearse
 from .explained import as_data, as_text
-from .explaining import SecretsSeen, case_of_flags, cases_of_file
+from .explaining import SecretsSeen, Served, case_of_flags, cases_of_file
 from .output import stdout_has_color
 
 
@@ -31,8 +30,10 @@ from .output import stdout_has_color
 @click.option(
     "--secrets",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="The folder of the secrets that the rules name.",
+    help="The folder of the secrets; a secret that is not there has a stand-in.",
 )
+@click.option("--public-origin", help="The address that clients know, as `run` has it.")
+@click.option("--allow-redirects", multiple=True, help="Hosts that redirects may lead to, as `run` has them.")
 @click.option("--show-secrets", "show", is_flag=True, help="Show what is secret instead of ***.")
 @click.option("-v", "--verbose", is_flag=True, help="Show all conditions and the four messages too.")
 @click.option(
@@ -55,6 +56,8 @@ def command(
     answer_headers: tuple[str, ...],
     case: str | None,
     secrets: Path | None,
+    public_origin: str | None,
+    allow_redirects: tuple[str, ...],
     show: bool,
     verbose: bool,
     seconds: float,
@@ -79,9 +82,8 @@ def command(
         if len(rules) < 2:
             raise click.UsageError("say which RULES, and the PATH of the request")
         found = case_of_flags(
-            [Path(one) for one in rules[:-1]],
+            Served([Path(one) for one in rules[:-1]], seen, public_origin, allow_redirects),
             rules[-1],
-            seen,
             method=method,
             headers=headers,
             data=data,
@@ -98,7 +100,8 @@ def command(
     # Without a case nothing is expected, and what nobody answered is told at its step.
     for finding in findings if case is not None else ():
         click.echo(f"note: {finding}", err=True)
-    sys.exit(0)
+    if seen.made:
+        click.echo(f"note: stand-ins for secrets that are not there: {', '.join(sorted(seen.made))}", err=True)
 
 
 def explained(one: Prepared, seen: SecretsSeen, *, show: bool, seconds: float) -> tuple[list[Trace], tuple[str, ...]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -26,28 +27,44 @@ _FAILS = ("down", "late")
 
 
 class SecretsSeen:
-    """Gives the operator's secrets, and keeps the texts that it gave, so that they can be hidden."""
+    """Gives the operator's secrets, with a stand-in for one that is not there; `texts` are those that it gave."""
 
     def __init__(self, folder: Path | None) -> None:
         self._secrets = Secrets(folder)
         self.texts: set[str] = set()
+        self.made: set[str] = set()
 
-    def get(self, name: str) -> str | None:
+    def get(self, name: str) -> str:
         found = self._secrets.get(name)
-        if found is not None:
-            self.texts.add(found)
+        if found is None:
+            self.made.add(name)
+            found = f"stand-in for {name}, long enough for a key of any HMAC: {'0' * 32}"
+        self.texts.add(found)
         return found
 
 
-def prepared(
-    rules: Sequence[Path], secrets: Callable[[str], str | None], case: dict[str, Any], now: datetime
-) -> Prepared:
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Rules as they would be served."""
+
+    rules: Sequence[Path]
+    secrets: SecretsSeen
+    public_origin: str | None = None
+    allow_redirects: tuple[str, ...] = ()
+
+
+def prepared(served: Served, case: dict[str, Any], now: datetime) -> Prepared:
     """Make a case of an exchange and the rules that are given; rules that cannot be read are the end."""
     results = Results()
-    sources, results.problems = read(rules)
+    sources, results.problems = read(served.rules)
     results.texts = {source.name: source.text for source in sources}
     drafts: list[Draft] = []
-    options = Options(secrets=secrets, packs=lambda name: find_pack(name, rules, results.problems))
+    options = Options(
+        served.secrets.get,
+        lambda name: find_pack(name, served.rules, results.problems),
+        public_origin=served.public_origin,
+        allow_redirects=served.allow_redirects,
+    )
     built = build(sources, options, results.problems, keep=drafts)
     if built.ruleset is None:
         show_problems(results)
@@ -66,9 +83,8 @@ def prepared(
 
 
 def case_of_flags(
-    rules: Sequence[Path],
+    served: Served,
     path: str,
-    secrets: SecretsSeen,
     *,
     method: str | None,
     headers: Sequence[str],
@@ -92,7 +108,7 @@ def case_of_flags(
             raise click.UsageError("--status is a number from 200 to 599, `down` or `late`")
         upstream["status"] = int(status)
     try:
-        return prepared(rules, secrets.get, {"request": request, "upstream": upstream}, datetime.now(UTC))
+        return prepared(served, {"request": request, "upstream": upstream}, datetime.now(UTC))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])

@@ -150,6 +150,22 @@ def test_a_secret_of_the_folder_is_shown_only_when_it_was_asked_for(folder: Path
     assert "test-only-upstream-key" in explain("--show-secrets", *arguments).output
 
 
+def test_a_secret_that_is_not_there_has_a_stand_in_which_is_told(folder: Path) -> None:
+    step = '{headers: {set: {x-site: "${secret:upstream}"}}}'
+    (folder / "rules.yaml").write_text(f"version: 1\nrules: [{{name: key, before: [{step}]}}]\n")
+    result = explain("rules.yaml", "/open")
+    assert "+ request header x-site: ***\n" in result.stdout
+    assert result.stderr == "note: stand-ins for secrets that are not there: upstream\n"
+
+
+def test_redirects_are_allowed_as_they_would_be_served(folder: Path) -> None:
+    step = '{redirect: {to: "${request.query.to}"}}'
+    (folder / "rules.yaml").write_text(f"version: 1\nrules: [{{name: r, before: [{step}]}}]\n")
+    arguments = ("rules.yaml", "/open?to=https://mfa.example/a", "-H", "sec-fetch-mode: navigate")
+    assert data(*arguments)[0]["decision"]["status"] == 403
+    assert data(*arguments, "--allow-redirects", "mfa.example")[0]["decision"]["status"] == 302
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
