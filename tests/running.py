@@ -161,10 +161,14 @@ def run_command(*words: str | Path, env: Mapping[str, str] | None = None, cwd: P
 
 @contextmanager
 def running(
-    *words: str | Path, env: Mapping[str, str] | None = None, cwd: Path = ROOT, under: Sequence[str] = ()
+    *words: str | Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path = ROOT,
+    under: Sequence[str] = (),
+    command_name: str = "run",
 ) -> Iterator[Proxy]:
     """Start a proxy on a free port and wait until it is ready."""
-    with command("run", "--listen", "127.0.0.1:0", *words, env=env, cwd=cwd, under=under) as process:
+    with command(command_name, "--listen", "127.0.0.1:0", *words, env=env, cwd=cwd, under=under) as process:
         try:
             proxy = Proxy(process, Lines(process.stdout), Lines(process.stderr))
             while not proxy.address or not proxy.greeting[-1].startswith("  rules"):

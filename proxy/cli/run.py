@@ -42,10 +42,11 @@ _LOGINS = {
 }
 
 
-def setting_options(command: click.Command) -> click.Command:
-    """Give a command a flag for each setting."""
+def setting_options(command: click.Command, *, without: str | None = None) -> click.Command:
+    """Give a command a flag for each setting but one."""
     for leaf in leaves():
-        command.params.append(_option(leaf))
+        if leaf.name != without:
+            command.params.append(_option(leaf))
     return command
 
 
@@ -89,6 +90,11 @@ def command(file: Path | None, *, watch: bool, **values: Any) -> None:
     Every setting is also a variable: --upstream is VESTIBULE_UPSTREAM. SIGHUP reloads the rules, SIGTERM drains and
     stops, a second one stops at once.
     """
+    serve(file, values, watch=watch)
+
+
+def serve(file: Path | None, values: dict[str, Any], *, watch: bool) -> None:
+    """Serve with the settings of a file and of flags, until told to stop."""
     settings, _ = load_or_exit(file, values)
     if settings.upstream.url is None:
         _fail("no upstream: give --upstream http://host:port, or --upstream sandbox:kibo to try")

@@ -280,7 +280,7 @@ def _is_key(found: re.Match[str]) -> bool:
 
 def _end_of_value(text: str, at: int) -> int:
     """Find the end of the value that begins at a place of a JSON text."""
-    if text[at] not in '{["':
+    if text[at : at + 1] not in ("{", "[", '"'):
         end = at
         while end < len(text) and text[end] not in ",]} \t\r\n":
             end += 1
