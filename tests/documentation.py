@@ -35,7 +35,7 @@ NOT_RUN = {
     "make figures": "it is what runs this",
     "apt-get install": "it changes the machine, and needs the network",
 }
-_SERVES = re.compile(r"(?:make run|vestibule run)\b")
+_SERVES = re.compile(r"(?:make run|vestibule run|vestibule record)\b")
 _END = re.compile(r"(?<!\\)\n")
 _MEASURES = re.compile(r"^vestibule (?:bench|explain)\b")
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
