@@ -10,7 +10,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import re
 import shutil
 import signal
@@ -96,8 +98,7 @@ class Reader:
         self._number = 0
         self._printed = ""
         self._serving: subprocess.Popen[str] | None = None
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
+        self._port = _free_port()
         self._env = {
             **{name: value for name, value in os.environ.items() if not name.startswith("VESTIBULE_")},
             "PATH": f"{BIN}:{os.environ['PATH']}",
@@ -227,6 +228,14 @@ class Reader:
         )
         if not re.fullmatch(pattern, "".join(line + "\n" for line in found)):
             raise Unrun(block, "the page shows another output than\n" + "\n".join(found))
+
+
+def _free_port() -> int:
+    """Give a port that nobody has, of those that the system gives to nobody who does not ask for them."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def _lines(text: str, measured: bool) -> list[str]:
