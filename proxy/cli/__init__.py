@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diff": ("diff", "List the recorded exchanges that end otherwise under other rules."),
     "har": ("har", "Write a recording as an archive of HTTP (HAR)."),
     "bench": ("bench", "Say what each rule and step costs."),
+    "doctor": ("doctor", "Look at everything that a run needs, and say what is wrong with it."),
     "healthcheck": ("healthcheck", "Ask the admin port of a run whether it is ready."),
     "init": ("init", "Make a working folder: settings, rules, tests, secrets."),
     "schema": ("schema", "Print the JSON Schema of a rule file, for editors."),

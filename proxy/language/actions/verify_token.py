@@ -160,7 +160,7 @@ class VerifyToken(Action):
             env.problem("bad-setting", text, "keys", given[0], key=True)
             return nothing, ""
         if keys.jwks is not None:
-            return nothing, _key_set(env, keys.jwks, "keys", "jwks")
+            return nothing, key_set(env, keys.jwks, "keys", "jwks")
         if keys.secret is not None:
             value = env.secret(keys.secret, "keys", "secret")
             return named_key(env, value, read_secret, algorithms, "keys", "secret"), ""
@@ -176,7 +176,7 @@ class VerifyToken(Action):
         return Value(lambda x: value.read(x).encode(), value.constant, BYTES, (), value.secrets)
 
 
-def _key_set(env: StepEnvironment, source: str, *loc: str | int) -> str:
+def key_set(env: StepEnvironment, source: str, *loc: str | int) -> str:
     """Give the address of a key set, known at load: a client that chose among sets could drive out those in use."""
     value = compile_address(env, source, *loc)
     if value.secrets or any(program.names - {"configuration"} or program.reads for program in value.programs):
