@@ -37,11 +37,12 @@ def asked(effect: Effect, masks: Masks) -> tuple[str, str]:
         case FetchKeys(url, kid):
             return "keys", masks.text(url) + (f" (kid {masks.text(kid)})" if kid is not None else "")
         case Reserve(key, most, per):
-            return "limit", f"one more of {most} in {per:g} s for {_key(key, masks)}"
+            return "limit", f"one more of {most} in {per:g} s for {_last(key, masks)}"
         case Settle(key, _, failed):
-            return "limit", f"{_key(key, masks)}: {'it failed, and counts' if failed else 'given back'}"
-        case Share(key):
-            return "once", f"one upstream call for {_key(key, masks)}"
+            return "limit", f"{'a failure counts' if failed else 'given back'} for {_last(key, masks)}"
+        case Share():
+            # The key is what only one client has: a session, a token.
+            return "once", "one upstream call for all with this key"
         case Publish():
             return "once", "the answer for those who wait"
         case StoreGet(key) | StoreSet(key) | StoreAdd(key) | StoreTake(key) | StoreIncrement(key):
@@ -52,16 +53,23 @@ def asked(effect: Effect, masks: Masks) -> tuple[str, str]:
 
 def _key(key: str, masks: Masks) -> str:
     """Write a key of the store; only of those that rules write more than the kind, as others are secrets themselves."""
-    parts = key.split("\0")
-    return f"{parts[0]} {masks.text(parts[-1])}" if parts[0] in _TOLD else parts[0]
+    kind = key.partition("\0")[0]
+    return f"{kind} {_last(key, masks)}" if kind in _TOLD else kind
 
 
-# What rules keep and count under keys of their own.
-_TOLD = frozenset({"cache", "limit"})
+def _last(key: str, masks: Masks) -> str:
+    """Give the part of a key that a rule wrote."""
+    return masks.text(key.rpartition("\0")[2])
 
 
-def given(result: Any, masks: Masks) -> str:
+# What rules keep under keys of their own.
+_TOLD = frozenset({"cache"})
+
+
+def given(effect: Effect, result: Any, masks: Masks) -> str:
     """Say what an effect gave."""
+    if isinstance(effect, StoreSet | Settle | Publish):
+        return "done"
     match result:
         case Answer(status, headers, body):
             return f"{status}, {_body(dict(headers).get('content-type', ''), body, masks)}"

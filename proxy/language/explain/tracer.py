@@ -47,7 +47,8 @@ class Recording:
         self._begun = False
         # What a step asked for, so that it is not told a second time as nobody's.
         self._told: Effect | None = None
-        self._nobodys = False
+        # One that waits for its result and is no step's.
+        self._nobodys: Effect | None = None
 
     def see(self, work: object, args: tuple[Any, ...], result: object) -> None:
         """Take in a call of the engine and what it gave."""
@@ -63,17 +64,17 @@ class Recording:
         if isinstance(result, Response):
             self.delivered = result
         if isinstance(result, run.Pending):
-            self._nobodys = result.effect is not self._told
-            if self._nobodys:
+            self._nobodys = result.effect if result.effect is not self._told else None
+            if self._nobodys is not None:
                 self.asked.append(Asked(*asked(result.effect, self.masks), None, None))
 
     def prepare(self, work: object, args: tuple[Any, ...]) -> None:
         """Take down what a call of the engine is about to change."""
-        if self._nobodys and isinstance(getattr(work, "__self__", None), run.Pending):
-            self._nobodys = False
+        if self._nobodys is not None and isinstance(getattr(work, "__self__", None), run.Pending):
+            effect, self._nobodys = self._nobodys, None
             last = self.asked.pop()
             failed = args[0].cause if isinstance(args[0], EffectFailed) else None
-            result = None if failed is not None else given(args[0], self.masks)
+            result = None if failed is not None else given(effect, args[0], self.masks)
             self.asked.append(Asked(last.kind, last.what, result, failed))
         if work is run.before and self.exchange is not None:
             self.matched = self.exchange.chosen
@@ -187,7 +188,7 @@ class Tracer(Watch):
                     seen.asked[seen.asked.index(one)] = Asked(one.kind, one.what, None, told)
                     move = partial(running.throw, failure)
                 else:
-                    text = given(result, recording.masks)
+                    text = given(effect, result, recording.masks)
                     seen.asked[seen.asked.index(one)] = Asked(one.kind, one.what, text, None)
                     move = partial(running.send, result)
         finally:
