@@ -12,8 +12,9 @@ from ..engine.errors import EvaluationError, Unreadable
 from ..engine.message import Message
 from ..engine.ruleset import Redaction, Ruleset
 from ..language.cases.rehearsing import Rehearse
+from ..language.secret_names import Names
 from . import redact
-from .hiding import Cover, Names
+from .hiding import Cover
 from .playback import Outcome, Playback, Unknown
 from .record import Body, Record
 

@@ -12,31 +12,15 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from hashlib import blake2b
 from urllib.parse import quote, unquote, unquote_plus
 
 import msgspec
 
-from ..engine.ruleset import Redaction
-from . import redact
+from ..language.secret_names import CREDENTIALS, Names
 
 # Shorter ones stand in many a text by chance.
 _SHORTEST = 6
-_HEADERS = frozenset({"authorization", "proxy-authorization"})
-_ODD = re.compile("[^a-z0-9]")
-# Parts of a name, without its punctuation, that make it one of a secret...
-_SECRET = re.compile(
-    "passw|passphrase|pwd|secret|token|apikey|accesskey|privatekey|sharedkey|credential|assertion|signature|jwt|csrf|xsrf"
-    "|verifier|otp|cookie|bearer|authorization|sessionid|recoverycode|backupcode|fingerprint|ticketid|ticket$|^sid$|^pin$|^nonce$"
-)
-# ...unless it ends with one of these: what is told about a secret is none.
-_ABOUT = re.compile(
-    "(type|expir[a-z]*|expiresin|expiresat|ttl|minutes|seconds|lifetime|status|count|required|enabled|length)$"
-)
-_ALWAYS = frozenset(_ODD.sub("", name) for name in redact.ALWAYS)
-# In an answer these are mostly words for what went wrong, or of an address; in a request they are credentials.
-_ASKED = frozenset({"code", "state", "key", "auth", "session"})
 _WORD = re.compile("[A-Za-z][A-Za-z_.:-]*|").fullmatch
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)*")
 _PAIR = re.compile(r"([A-Za-z_][A-Za-z0-9_.%\[\]-]*)=([^&#\s\"'<>;,\\]+)")
@@ -44,33 +28,6 @@ _SAID = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)([\"']?\s*[:=]\s*[\"']?)([^&#\s\"
 _MEMBER = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:\s*)?')
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|[\[\]{}]')
 _COLON = re.compile(r"\s*:")
-
-
-class Names:
-    """What is secret by its name: always, or because a pack says so."""
-
-    def __init__(self, known: Redaction) -> None:
-        self.headers = known.headers
-        self._query = frozenset(_ODD.sub("", name.lower()) for name in known.query)
-        self._fields = frozenset(_ODD.sub("", name.lower()) for name in known.fields)
-        self.field = lru_cache(4096)(self._field)
-        self.parameter = lru_cache(4096)(self._parameter)
-
-    def header(self, key: str) -> bool:
-        return key in self.headers or key in _HEADERS or self.field(key) is True
-
-    def _field(self, name: str) -> bool | None:
-        """Say whether a member is secret; None is where its side and its value tell."""
-        plain = _ODD.sub("", name.lower())
-        if plain in _ASKED:
-            return None
-        if plain in self._fields or plain in _ALWAYS:
-            return True
-        return _SECRET.search(plain) is not None and _ABOUT.search(plain) is None
-
-    def _parameter(self, name: str) -> bool:
-        plain = _ODD.sub("", name.lower())
-        return plain in self._query or self.field(name) is not False
 
 
 class Cover:
@@ -128,7 +85,7 @@ class Cover:
 
     def header(self, key: str, value: str) -> str:
         """Hide what is secret in the value of a header, whose name is given in lower case."""
-        if key in _HEADERS:
+        if key in CREDENTIALS:
             return self._credentials(value)
         if key == "cookie":
             return "; ".join(self._cookie(pair.strip(" ")) for pair in value.split(";"))

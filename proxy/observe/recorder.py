@@ -21,9 +21,10 @@ from ..engine.errors import EffectFailed, Side, Unreadable
 from ..engine.exchange import Exchange
 from ..engine.message import Headers, Line, Request
 from ..engine.ruleset import Redaction
+from ..language.secret_names import Names
 from . import redact
 from .facts import Facts
-from .hiding import Cover, Names
+from .hiding import Cover
 from .record import (
     Body,
     EffectRecord,

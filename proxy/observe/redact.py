@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import re
 
+from ..language.secret_names import ALWAYS
+
 MASK = "***"
 LONGEST = 4096
 
-# Parameters that carry secrets in any API.
-ALWAYS = frozenset(
-    {
-        "access_token", "api_key", "assertion", "auth", "challenge_token", "client_assertion", "client_secret", "code",
-        "code_verifier", "id_token", "jwt", "key", "mfa_token", "otp", "passwd", "password", "pwd", "refresh_token",
-        "refreshtoken", "secret", "session", "session_token", "sessionid", "sig", "signature", "state", "token",
-    }
-)  # fmt: skip
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?")
 # What ends a line or moves a terminal somewhere, escaped by no JSON encoder.
 _BREAKS = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.engine.ruleset import Redaction
-from proxy.observe.hiding import Cover, Names
+from proxy.language.secret_names import Names
+from proxy.observe.hiding import Cover
 
 KEY = b"test-only-key-of-a-recording"
 SECRET = "test-only-Geheim/7+x"

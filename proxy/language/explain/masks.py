@@ -10,20 +10,13 @@ from typing import Any
 from ...engine.message import Headers
 from ...engine.ruleset import Redaction
 from ..secrecy import MASK, mask
+from ..secret_names import Names
 
 # A text that is shorter stands in too many others to be hidden wherever it stands.
 _SHORTEST = 6
 _LONGEST = 4096
-_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
+_COOKIES = ("cookie", "set-cookie")
 _SCHEMES = ("basic", "bearer", "digest", "dpop")
-_ODD = re.compile("[^a-z0-9]")
-# Parts of a name, without its punctuation, that make it one of a secret...
-_SECRET = re.compile(
-    "passw|passphrase|pwd|secret|token|apikey|accesskey|privatekey|credential|assertion|signature|jwt|csrf|xsrf"
-    "|verifier|otp|cookie|bearer|authorization|sessionid|recoverycode|backupcode|ticketid|^sid$|^pin$|^nonce$|^sig$"
-)
-# ...unless it ends with one of these: what is told about a secret is none.
-_ABOUT = re.compile("(type|expir[a-z]*|expiresin|ttl|minutes|seconds|lifetime|status|count|required|enabled|length)$")
 # A parameter of an address, wherever one stands in a text.
 _PARAMETER = re.compile(r"""([?&#][^\s=&?#"']+)=[^\s&#"']*""")
 
@@ -33,20 +26,18 @@ class Masks:
 
     def __init__(self, redact: Redaction, secrets: Iterable[str] = (), *, show: bool = False) -> None:
         self._redact = redact
-        self._named = frozenset(_plain(name) for name in (*redact.fields, *redact.query, *redact.headers))
+        self._names = Names(redact)
         self._show = show
         self._secrets = secrets
         self._learned: set[str] = set()
 
-    def hides(self, name: str) -> bool:
-        """Say whether what bears this name is secret; a spelling that hides a name makes it one."""
-        if self._show:
-            return False
-        plain = _plain(name)
-        return plain in self._named or "%" in name or bool(_SECRET.search(plain) and not _ABOUT.search(plain))
+    def hides(self, name: str, *, asked: bool = False) -> bool:
+        """Say whether what bears this name is secret; a spelling that hides a name makes it one. `asked`: a request."""
+        known = self._names.field(name)
+        return not self._show and ("%" in name or known is True or (asked and known is None))
 
     def _hides_header(self, key: str) -> bool:
-        return not self._show and (key in _HEADERS or key in self._redact.headers or self.hides(key))
+        return not self._show and (key in _COOKIES or self._names.header(key))
 
     def learn(self, value: Any) -> None:
         """Hide the texts of a value wherever they stand."""
@@ -60,14 +51,17 @@ class Masks:
             for item in value:
                 self.learn(item)
 
-    def study(self, value: Any) -> None:
+    def study(self, value: Any, *, asked: bool = False) -> None:
         """Learn what stands at the secret places of a body, a query or cookies."""
         if isinstance(value, Mapping):
             for name, item in value.items():
-                (self.learn if self.hides(str(name)) else self.study)(item)
+                if self.hides(str(name), asked=asked):
+                    self.learn(item)
+                else:
+                    self.study(item, asked=asked)
         elif isinstance(value, list | tuple):
             for item in value:
-                self.study(item)
+                self.study(item, asked=asked)
 
     def study_headers(self, headers: Headers) -> None:
         for key, _, value in headers.lines:
@@ -88,20 +82,21 @@ class Masks:
         return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
     def _parameter(self, found: re.Match[str]) -> str:
-        return f"{found[1]}={MASK}" if self.hides(found[1][1:]) else found[0]
+        name = found[1][1:]
+        return f"{found[1]}={MASK}" if not self._show and ("%" in name or self._names.parameter(name)) else found[0]
 
-    def json(self, value: Any, *, name: str = "") -> str:
-        """Write a value as JSON; `name` is that of its place."""
-        hidden = self._covered(value) if self.hides(name) else self._masked(value)
+    def json(self, value: Any, *, name: str = "", asked: bool = False) -> str:
+        """Write a value as JSON; `name` is that of its place, `asked` says that it is of a request."""
+        hidden = self._covered(value) if self.hides(name, asked=asked) else self._masked(value, asked)
         return self.text(json.dumps(hidden, ensure_ascii=False, default=lambda other: type(other).__name__))
 
-    def _masked(self, value: Any) -> Any:
+    def _masked(self, value: Any, asked: bool) -> Any:
         if isinstance(value, Mapping):
             return {
-                str(name): self._covered(item) if self.hides(str(name)) else self._masked(item)
+                str(name): self._covered(item) if self.hides(str(name), asked=asked) else self._masked(item, asked)
                 for name, item in value.items()
             }
-        return [self._masked(item) for item in value] if isinstance(value, list | tuple) else value
+        return [self._masked(item, asked) for item in value] if isinstance(value, list | tuple) else value
 
     @staticmethod
     def _covered(value: Any) -> Any:
@@ -131,7 +126,3 @@ class Masks:
 
 def _text(value: bytes) -> str:
     return value.decode("utf-8", "replace")
-
-
-def _plain(name: str) -> str:
-    return _ODD.sub("", name.lower())

@@ -153,13 +153,14 @@ def _lines(message: Message) -> dict[str, list[str]]:
 
 
 def _bodies(of: _Side, one: Any, two: Any, masks: Masks) -> Iterator[Change]:
+    asked = of == "request"
     for path, before, after in differences(one, two):
         name = next((part for part in reversed(path) if isinstance(part, str)), "")
-        hidden = any(masks.hides(part) for part in path if isinstance(part, str))
+        hidden = any(masks.hides(part, asked=asked) for part in path if isinstance(part, str))
         place = f"body {path_text(path)}" if path else "body"
         texts = (
             None if value is _ABSENT else value.words if isinstance(value, _Opaque)
-            else masks.secret(value) if hidden else masks.json(value, name=name)
+            else masks.secret(value) if hidden else masks.json(value, name=name, asked=asked)
             for value in (before, after)
         )  # fmt: skip
         yield Change(of, place, *texts)
@@ -207,7 +208,8 @@ def show(message: Message, masks: Masks) -> MessageTrace:
         for key, name, value in message.headers.lines
     )
     body = body_of(message)
-    text = None if body is _ABSENT else body.words if isinstance(body, _Opaque) else masks.json(body)
+    asked = isinstance(message, Request)
+    text = None if body is _ABSENT else body.words if isinstance(body, _Opaque) else masks.json(body, asked=asked)
     return MessageTrace(start, lines, text)
 
 
@@ -216,7 +218,7 @@ def study(message: Message, masks: Masks) -> None:
     masks.study_headers(message.headers)
     if isinstance(message, Request):
         with suppress(Unreadable):
-            masks.study({name: message.parameters.all(name) for name in message.parameters.names()})
+            masks.study({name: message.parameters.all(name) for name in message.parameters.names()}, asked=True)
     body = body_of(message)
     if body is not _ABSENT and not isinstance(body, _Opaque):
-        masks.study(body)
+        masks.study(body, asked=isinstance(message, Request))
