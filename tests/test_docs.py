@@ -157,8 +157,17 @@ def test_make_targets_that_a_page_names_exist(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_links_between_pages_lead_somewhere(page: str) -> None:
     folder = (PROJECT / page).parent
-    for link in re.findall(r"\]\(([^)#]+)\)", text(page)):
-        assert "://" in link or (folder / link).exists(), link
+    for link, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]+))?\)", text(page)):
+        target = folder / link if link else PROJECT / page
+        assert "://" in link or target.exists(), link
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target.read_text(encoding="utf-8")), f"{link}#{anchor}"
+
+
+def anchors(page: str) -> set[str]:
+    """Give what the headings of a page are linked by."""
+    headings = re.findall(r"(?m)^#+ (.+)$", page)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_what_a_login_costs_is_what_was_measured() -> None:
