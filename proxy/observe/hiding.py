@@ -25,7 +25,10 @@ _WORD = re.compile("[A-Za-z][A-Za-z_.:-]*|").fullmatch
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)*")
 _PAIR = re.compile(r"([A-Za-z_][A-Za-z0-9_.%\[\]-]*)=([^&#\s\"'<>;,\\]+)")
 _SAID = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)([\"']?\s*[:=]\s*[\"']?)([^&#\s\"'<>;,\\]+)")
-_MEMBER = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:\s*)?')
+# The strings of a JSON text, each with its colon if it is a key: possessive, so that none is taken for another's end.
+_STRING = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"\s*+(:?)')
+# What may hold something in base64.
+_RUN = re.compile(r"[A-Za-z0-9+/_-]{16,}")
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|[\[\]{}]')
 _COLON = re.compile(r"\s*:")
 
@@ -36,8 +39,9 @@ class Cover:
     def __init__(self, key: bytes, names: Names, known: Iterable[str] = ()) -> None:
         self._key = key
         self._names = names
-        # What was found, and what stands in its place; longest first when it is looked for.
+        # What was found, and what stands in its place.
         self._found: dict[str, str] = {}
+        self._told: set[str] = set()
         for secret in known:
             self.hide(secret)
 
@@ -47,12 +51,13 @@ class Cover:
 
     def hide(self, value: str) -> str:
         """Give what stands in the place of a secret text; the empty one stays."""
-        if not value:
+        if not value or value in self._told:
             return value
         found = self._found.get(value)
         if found is None:
             found = (self._hide_token(value) if value.startswith("eyJ") else None) or self._opaque(value)
             self._found[value] = found
+            self._told.add(found)
         return found
 
     def _opaque(self, value: str) -> str:
@@ -133,26 +138,31 @@ class Cover:
 
     def json(self, text: str, *, asked: bool) -> str:
         """Hide what is secret in a JSON text, which holds; every other byte of it stays. `asked` is a request's."""
+        secret = {
+            key: told for key in self._keys(text) if (told := self._names.field(_unescaped(f'"{key}"'))) is not False
+        }
+        if not secret:
+            return self.free(text)
         parts: list[str] = []
-        done = at = 0
-        while (found := _MEMBER.search(text, at)) is not None:
+        done = 0
+        for found in re.finditer(f'"({"|".join(map(re.escape, secret))})"\\s*:\\s*', text):
             at = found.end()
-            if found[2] is None:
-                continue
-            secret = self._names.field(found[1] if "\\" not in found[1] else _unescaped(f'"{found[1]}"'))
-            if secret is False:
+            if at <= done:
+                # It lies within what is hidden already.
                 continue
             end = _end_of_value(text, at)
             value = text[at:end]
-            if secret is None and not asked and value[:1] == '"' and _WORD(value[1:-1]):
-                continue
-            if secret is None and value[:1] in ("{", "["):
-                # What lies below has names of its own.
+            if secret[found[1]] is None and (value[0] in "{[" or (not asked and _is_word(value))):
+                # What lies below has names of its own; a word says what went wrong.
                 continue
             parts += [text[done:at], _TOKEN.sub(self._hide_leaf, value)]
-            done = at = end
+            done = end
         parts.append(text[done:])
         return self.free("".join(parts))
+
+    def _keys(self, text: str) -> set[str]:
+        """Give the keys of a JSON text as they are spelled."""
+        return {key for key, colon in _STRING.findall(text) if colon}
 
     def _hide_leaf(self, found: re.Match[str]) -> str:
         leaf = found[0]
@@ -172,7 +182,7 @@ class Cover:
 
     def _hide_pair(self, found: re.Match[str]) -> str:
         name, value = found[1], found[2]
-        if not self._names.parameter(unquote(name)) or value.startswith("redacted-"):
+        if value in self._told or not self._names.parameter(unquote(name)):
             return found[0]
         return f"{name}={self.hide(unquote(value))}"
 
@@ -183,7 +193,7 @@ class Cover:
     def _hide_said(self, found: re.Match[str]) -> str:
         name, between, value = found[1], found[2], found[3]
         # A short word after a colon is prose; a credential is not.
-        if self._names.field(name) is not True or value.startswith(("redacted-", "eyJ")):
+        if self._names.field(name) is not True or value in self._told:
             return found[0]
         return f"{name}{between}{self.hide(value)}"
 
@@ -192,10 +202,12 @@ class Cover:
     def found_in(self, texts: Iterable[str]) -> list[tuple[str, str]]:
         """Give what is still to be replaced in these texts, and by what: secrets where nobody calls them so."""
         whole = "\n".join(texts)
+        runs = " ".join(_RUN.findall(whole))
         found = []
         for secret, told in sorted(self._found.items(), key=lambda pair: -len(pair[0])):
             if len(secret) >= _SHORTEST:
                 found += [(spelled, told) for spelled in _spellings(secret) if spelled in whole]
+                found += [(spelled, told) for spelled in _base64(secret) if spelled in runs]
         return found
 
 
@@ -208,15 +220,20 @@ def _spellings(secret: str) -> Iterator[str]:
         ways = {msgspec.json.encode(secret).decode()[1:-1], quote(secret, safe=""), secret.replace("/", "\\/")}
         ways.add(secret.encode("ascii", "backslashreplace").decode())
         yield from ways - {secret}
-    if len(secret) >= 2 * _SHORTEST:
-        data = secret.encode("utf-8", "surrogatepass")
-        for before in range(3):
-            coded = base64.b64encode(bytes(before) + data)
-            # What its neighbours have a part in is cut off.
-            inner = coded[(before * 8 + 5) // 6 : (before + len(data)) * 8 // 6].decode()
-            yield inner
-            if "+" in inner or "/" in inner:
-                yield inner.replace("+", "-").replace("/", "_")
+
+
+def _base64(secret: str) -> Iterator[str]:
+    """Give the ways in which a text stands in something in base64, whatever stands before it."""
+    data = secret.encode("utf-8", "surrogatepass")
+    if len(data) < 2 * _SHORTEST:
+        return
+    for before in range(3):
+        coded = binascii.b2a_base64(bytes(before) + data, newline=False)
+        # What its neighbours have a part in is cut off.
+        inner = coded[(before * 8 + 5) // 6 : (before + len(data)) * 8 // 6].decode()
+        yield inner
+        if "+" in inner or "/" in inner:
+            yield inner.replace("+", "-").replace("/", "_")
 
 
 def _part(text: str) -> bytes:
@@ -229,6 +246,10 @@ def _unpadded(data: bytes) -> str:
 
 def _unescaped(literal: str) -> str:
     return msgspec.json.decode(literal, type=str) if "\\" in literal else literal[1:-1]
+
+
+def _is_word(value: str) -> bool:
+    return value[0] == '"' and _WORD(value[1:-1]) is not None
 
 
 def _is_key(found: re.Match[str]) -> bool:
