@@ -12,6 +12,7 @@ from ..language.cases import Prepared
 from ..language.cases.costs import measure
 from ..language.explain import Trace, explain_case, plans_of, with_costs
 from ..services.rehearsal import rehearse
+from . import explaining
 from .explained import as_data, as_text
 from .explaining import SecretsSeen, Served, case_of_flags, cases_of_file
 from .output import stdout_has_color
@@ -27,6 +28,13 @@ from .output import stdout_has_color
 @click.option("--response", "answer", metavar="BODY", help="The body of the auth service's answer, or @FILE.")
 @click.option("--response-header", "answer_headers", multiple=True, metavar="'NAME: VALUE'", help="One of its headers.")
 @click.option("--case", "case", metavar="FILE[:NAME]", help="Explain a case of a test file instead of a PATH.")
+@click.option(
+    "--recorded",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Explain an exchange of a recording, or of an archive of HTTP (HAR), instead of a PATH.",
+)
+@click.option("--id", "wanted", metavar="ID", help="With --recorded: the exchange's id, or how it begins.")
 @click.option(
     "--secrets",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -55,6 +63,8 @@ def command(
     answer: str | None,
     answer_headers: tuple[str, ...],
     case: str | None,
+    recorded: Path | None,
+    wanted: str | None,
     secrets: Path | None,
     public_origin: str | None,
     allow_redirects: tuple[str, ...],
@@ -71,17 +81,29 @@ def command(
     Nothing is sent: the auth service answers as --status, --response and --response-header say, the store is empty, and
     a call of another service fails unless the case gives its answer. What is secret is masked.
 
+    With --recorded, what was answered then is answered again, and the exchanges before it are played too; what it costs
+    is not measured.
+
     Exits 3 when the rules cannot be read.
     """
     seen = SecretsSeen(secrets)
-    if case is not None:
-        if method or headers or data or status or answer or answer_headers:
-            raise click.UsageError("--case has its own request and answer")
-        found = cases_of_file(case, [Path(one) for one in rules])
+    notes: tuple[str, ...] = ()
+    if case is not None or recorded is not None:
+        if method or headers or data or status or answer or answer_headers or (case is not None and recorded):
+            raise click.UsageError("a case and a recording have their own request and answer: give one of them alone")
+        served = Served([Path(one) for one in rules], seen, public_origin, allow_redirects)
+        if recorded is not None:
+            if not rules:
+                raise click.UsageError("say under which RULES")
+            trace, unknown = explaining.recorded(served, recorded, wanted, show=show)
+            traces = [trace]
+            notes = (f"it cannot be known as a whole: {unknown}",) if unknown else ()
+        else:
+            traces, notes = explained(cases_of_file(str(case), served.rules), seen, show=show, seconds=seconds)
     else:
         if len(rules) < 2:
             raise click.UsageError("say which RULES, and the PATH of the request")
-        found = case_of_flags(
+        one = case_of_flags(
             Served([Path(one) for one in rules[:-1]], seen, public_origin, allow_redirects),
             rules[-1],
             method=method,
@@ -92,14 +114,14 @@ def command(
             answer=answer,
             answer_headers=answer_headers,
         )
-    traces, findings = explained(found, seen, show=show, seconds=seconds)
+        # Nothing is expected of it, and what nobody answered is told at its step.
+        traces, _ = explained(one, seen, show=show, seconds=seconds)
     if as_json:
         click.echo(json.dumps(as_data(traces), indent=2, ensure_ascii=False))
     else:
         click.echo(as_text(traces, verbose=verbose), nl=False, color=stdout_has_color())
-    # Without a case nothing is expected, and what nobody answered is told at its step.
-    for finding in findings if case is not None else ():
-        click.echo(f"note: {finding}", err=True)
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
     if seen.made:
         click.echo(f"note: stand-ins for secrets that are not there: {', '.join(sorted(seen.made))}", err=True)
 

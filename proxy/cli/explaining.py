@@ -15,10 +15,17 @@ import click
 from pydantic import ValidationError
 
 from ..engine.message import Limits
+from ..engine.ruleset import Ruleset
 from ..language.cases import Prepared, Results, prepare
 from ..language.cases.model import Case, Given
 from ..language.compile import Draft, Options, build
+from ..language.explain import Trace, plans_of
+from ..language.explain.explanation import trace_of
+from ..language.explain.tracer import Tracer
 from ..language.problems import nearest
+from ..observe.playback import Playback, Unknown
+from ..observe.traffic import TrafficError, read_traffic
+from ..services.rehearsal import rehearse
 from ..services.rulefiles import find_pack, read
 from ..services.secrets import Secrets
 from .casefiles import EXIT_CONFIGURATION, read_test_file, rules_beside, show_problems
@@ -53,8 +60,8 @@ class Served:
     allow_redirects: tuple[str, ...] = ()
 
 
-def prepared(served: Served, case: dict[str, Any], now: datetime) -> Prepared:
-    """Make a case of an exchange and the rules that are given; rules that cannot be read are the end."""
+def build_served(served: Served) -> tuple[Ruleset, list[Draft]]:
+    """Build rules, and give what they were made from too; rules that cannot be read are the end."""
     results = Results()
     sources, results.problems = read(served.rules)
     results.texts = {source.name: source.text for source in sources}
@@ -69,17 +76,23 @@ def prepared(served: Served, case: dict[str, Any], now: datetime) -> Prepared:
     if built.ruleset is None:
         show_problems(results)
         sys.exit(EXIT_CONFIGURATION)
+    return built.ruleset, drafts
+
+
+def prepared(served: Served, case: dict[str, Any], now: datetime) -> Prepared:
+    """Make a case of an exchange and the rules that are given."""
+    ruleset, drafts = build_served(served)
     model = Case.model_validate({"name": "explain", **case})
     operation = case["request"].get("operation")
     if operation is not None:
-        known = [one.name for one in built.ruleset.operations]
+        known = [one.name for one in ruleset.operations]
         if operation not in known:
             hint = nearest(operation, known)
             raise click.UsageError(
                 f"{operation!r} is no path (it would begin with `/`) and no operation of a pack"
                 + (f"; did you mean {hint!r}?" if hint else "")
             )
-    return Prepared(model, Given(now=now), "", 0, Limits(), built.ruleset, None, drafts)
+    return Prepared(model, Given(now=now), "", 0, Limits(), ruleset, None, drafts)
 
 
 def case_of_flags(
@@ -181,3 +194,36 @@ def _split(given: str) -> tuple[Path, str | None]:
             return Path(given[:at]), given[at + 1 :].strip()
         at = given.find(":", at + 1)
     raise click.UsageError(f"there is no test file {given!r}")
+
+
+def recorded(served: Served, file: Path, wanted: str | None, *, show: bool) -> tuple[Trace, str | None]:
+    """Explain an exchange of a recording, and say why it cannot be known as a whole, where it cannot.
+
+    Those before it are played too: what they leave in the store is as it was.
+    """
+    try:
+        records = read_traffic(file)
+    except TrafficError as error:
+        click.echo(str(error), err=True)
+        sys.exit(EXIT_CONFIGURATION)
+    ids = [record.id for record in records]
+    found = [one for one in ids if one == wanted] or [one for one in ids if one.startswith(wanted or "")]
+    if len(found) != 1:
+        many = f"{len(found)} exchanges have an id that begins so" if wanted else f"{len(ids)} exchanges are in it"
+        hint = nearest(wanted or "", ids)
+        words = many if found else f"no exchange has this id; did you mean {hint!r}?" if hint else "no exchange has it"
+        raise click.UsageError(f"say which exchange by --id: {words}")
+    ruleset, drafts = build_served(served)
+    tracer = Tracer(plans_of(drafts), ruleset, served.secrets.texts, show=show)
+    playback = Playback(tracer.ruleset, rehearse, watch=tracer)
+    unknown: str | None = None
+    for record in records:
+        tracer.recordings.clear()
+        unknown = None
+        try:
+            playback.play(record)
+        except Unknown as error:
+            unknown = str(error)
+        if record.id == found[0]:
+            break
+    return trace_of(list(tracer.plans), tracer.recordings[0]), unknown

@@ -18,6 +18,7 @@ from ..engine.exchange import Exchange, Note, Verdict
 from ..engine.message import Headers, Limits, Request, Response
 from ..engine.ruleset import Ruleset
 from ..language.cases.rehearsing import Rehearse, Waiting
+from ..language.cases.watching import Call, Watch, plainly
 from .record import Body, EffectRecord, Lines, Record
 
 
@@ -58,10 +59,14 @@ class Outcome:
 
 
 class Playback:
-    """Plays records in the order of their time through one rule set."""
+    """Plays records in the order of their time through one rule set; `watch` sees each call of the engine."""
 
-    def __init__(self, ruleset: Ruleset, rehearse: Rehearse, limits: Limits | None = None) -> None:
+    def __init__(
+        self, ruleset: Ruleset, rehearse: Rehearse, limits: Limits | None = None, *, watch: Watch | None = None
+    ) -> None:
         self._ruleset = ruleset
+        self._watch = watch or Watch()
+        self._call: Call = plainly
         self._limits = limits or Limits()
         self._now = 0.0
         self._world = _World()
@@ -81,17 +86,18 @@ class Playback:
 
     def _play(self, record: Record) -> tuple[Exchange, Request | None, Response | None]:
         request = self._request(record)
-        exchange = run.begin(self._ruleset, request, clock=self._clock, entropy=_entropy(record.id))
+        call = self._call = self._watch.exchange()
+        exchange = call(run.begin, self._ruleset, request, clock=self._clock, entropy=_entropy(record.id))
         exchange.correlation = record.id
         if returns.is_reserved(request.path):
             raise Unknown("it comes back to an exchange that was suspended, which is not recorded")
         try:
-            self._ruleset.choose(exchange)
+            call(self._ruleset.choose, exchange)
             if run.needs_request(exchange):
                 request.content = _content(record.request.body, request.headers, "the request's body")
-            answer = self._settle(exchange, run.before(exchange))
+            answer = self._settle(exchange, call(run.before, exchange))
         except Unreadable as error:
-            return exchange, None, self._settle(exchange, run.refuse(exchange, error.status, error.cause))
+            return exchange, None, self._settle(exchange, call(run.refuse, exchange, error.status, error.cause))
         if answer is not None:
             return exchange, None, answer
         forwarded = exchange.request.copy()
@@ -99,14 +105,14 @@ class Playback:
         if upstream is None:
             failed = record.verdict.by == "proxy" and record.verdict.rule is None and record.forwarded is not None
             if failed and record.status is not None:
-                refused = run.refuse(exchange, record.status, record.error or "the upstream did not answer")
+                refused = call(run.refuse, exchange, record.status, record.error or "the upstream did not answer")
                 return exchange, forwarded, self._settle(exchange, refused)
             return exchange, forwarded, None
         headers = _headers(upstream.headers, "response")
         response = Response(upstream.status, headers, limits=self._limits, reason=upstream.reason)
         if run.needs_response(exchange, upstream.status) and exchange.request.method != "HEAD":
             response.content = _content(upstream.body, headers, "the body of the upstream's answer") or b""
-        return exchange, forwarded, self._settle(exchange, run.after(exchange, response))
+        return exchange, forwarded, self._settle(exchange, call(run.after, exchange, response))
 
     def _request(self, record: Record) -> Request:
         path, mark, query = record.request.target.partition("?")
@@ -128,9 +134,9 @@ class Playback:
             try:
                 value = self._perform(result.effect, exchange)
             except EffectFailed as error:
-                result = result.fail(error, 0.0)
+                result = self._call(result.fail, error, 0.0)
             else:
-                result = result.resume(value, 0.0)
+                result = self._call(result.resume, value, 0.0)
         return result
 
     def _perform(self, effect: Effect, exchange: Exchange) -> Any:

@@ -16,6 +16,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from proxy.cli import cli
+from proxy.observe.record import Body, EffectRecord, Record, RequestRecord, ResponseRecord, VerdictRecord, encode
 
 EXPLAINED = sorted((Path(__file__).parent.parent / "explained").glob("*.yaml"))
 RULES = """\
@@ -58,6 +59,23 @@ def data(*arguments: str) -> list[dict[str, Any]]:
     return found
 
 
+def record(number: int, *, effects: list[EffectRecord] | None = None, body: Body | None = None) -> bytes:
+    """Give a line of a recording: a POST to /login that the auth service answered with 401."""
+    return encode(
+        Record(
+            id=f"exchange-{number}", recording="r", time=1_767_225_600.0 + number, client="192.0.2.1", scheme="http",
+            host="a.example", rules="", ran=[], verdict=VerdictRecord("upstream"), own_ms=0.1, status=401,
+            request=RequestRecord("POST", "/login", [("Content-Type", "application/json")], body),
+            upstream=ResponseRecord(401, [], "Unauthorized"), effects=effects or [],
+        )
+    )  # fmt: skip
+
+
+def recording(folder: Path, *lines: bytes) -> str:
+    (folder / "traffic.ndjson").write_bytes(b"\n".join(lines))
+    return "traffic.ndjson"
+
+
 def examples() -> Iterator[Any]:
     for file in EXPLAINED:
         for one in yaml.safe_load(file.read_text("utf-8")):
@@ -89,6 +107,45 @@ def test_rules_take_the_place_of_those_that_the_test_file_names(folder: Path) ->
     (folder / "other.yaml").write_text("version: 1\nrules: [{name: other, before: [{end: true}]}]\n")
     (found,) = data("other.yaml", "--case", "rules.test.yaml:is stamped")
     assert [rule["name"] for rule in found["rules"]] == ["other"]
+
+
+LOCK_OUT = """\
+version: 1
+rules:
+  - name: lock-out
+    match: {path: /login}
+    before: [{limit: {key: "${request.body.user}", failures: 2, per: 15m}}]
+"""
+
+
+def test_the_exchanges_before_a_recorded_one_are_played_too(folder: Path) -> None:
+    (folder / "rules.yaml").write_text(LOCK_OUT)
+    jane = Body(16, text='{"user": "jane"}')
+    traffic = recording(folder, *(record(number, body=jane) for number in range(1, 4)))
+    second, third = (data("rules.yaml", "--recorded", traffic, "--id", f"exchange-{n}")[0] for n in (2, 3))
+    assert (second["decision"]["by"], second["received"]["body"]) == ("upstream", '{"user": "jane"}')
+    assert (third["decision"]["rule"], third["decision"]["status"]) == ("lock-out", 429)
+    assert third["rules"][0]["steps"][0]["asked"][0]["given"].startswith("none left")
+
+
+def test_what_was_answered_then_is_answered_again(folder: Path) -> None:
+    lookup = '{lookup: {url: "https://crm.example/1", into: crm}}'
+    deny = "{when: crm.body.blocked, deny: {reason: Blocked.}}"
+    (folder / "rules.yaml").write_text(f"version: 1\nrules: [{{name: crm, before: [{lookup}, {deny}]}}]\n")
+    answer = EffectRecord(
+        "lookup", "crm", method="GET", url="https://crm.example/1", status=200,
+        headers=[("content-type", "application/json")], body='{"blocked": true}',
+    )  # fmt: skip
+    (found,) = data("rules.yaml", "--recorded", recording(folder, record(1, effects=[answer])))
+    assert found["decision"]["denied"] is True
+    assert found["rules"][0]["steps"][0]["asked"][0]["given"] == '200, {"blocked": true}'
+
+
+def test_what_a_recording_does_not_tell_is_said(folder: Path) -> None:
+    (folder / "rules.yaml").write_text(LOCK_OUT)
+    result = explain("rules.yaml", "--recorded", recording(folder, record(1, body=Body(16, why="it was too long"))))
+    assert result.exit_code == 0
+    assert "note: it cannot be known as a whole: the request's body is not recorded" in result.stderr
 
 
 def test_the_client_has_the_address_that_is_given(folder: Path) -> None:
@@ -177,10 +234,14 @@ def test_redirects_are_allowed_as_they_would_be_served(folder: Path) -> None:
         (("--case", "rules.test.yaml"), "say which case"),
         (("--case", "rules.test.yaml:so are three"), "did you mean 'so are two'?"),
         (("--case", "nowhere.test.yaml"), "there is no test file"),
-        (("-X", "PUT", "--case", "rules.test.yaml"), "--case has its own request and answer"),
+        (("-X", "PUT", "--case", "rules.test.yaml"), "a case and a recording have their own request and answer"),
+        (("--recorded", "traffic.ndjson"), "say under which RULES"),
+        (("rules.yaml", "--recorded", "traffic.ndjson"), "say which exchange by --id: 2 exchanges are in it"),
+        (("rules.yaml", "--recorded", "traffic.ndjson", "--id", "exchnge-1"), "did you mean 'exchange-1'?"),
     ],
 )  # fmt: skip
 def test_a_wrong_call_says_what_is_wrong_with_it(folder: Path, arguments: tuple[str, ...], words: str) -> None:
+    recording(folder, record(1), record(2))
     result = explain(*arguments)
     assert result.exit_code == 2
     assert words in result.stderr

@@ -100,6 +100,16 @@ def test_diff_is_silent_about_rules_that_do_the_same(logins: Path) -> None:
     assert "0 of 6 exchanges change" in err
 
 
+def test_a_recorded_exchange_is_explained_under_other_rules(logins: Path, changed: Path) -> None:
+    one = next(one for one in records(logins) if "vip@example.com" in one["request"].get("body", {}).get("text", ""))
+    code, out, err = run_command("explain", changed, *SECRETS, "--recorded", logins, "--id", one["id"][:20], "--json")
+    assert code == 0, err
+    (found,) = json.loads(out)["exchanges"]
+    assert (found["decision"]["rule"], found["decision"]["code"]) == ("no-vips", "NO_VIPS")
+    (when,) = [rule["steps"][0]["when"] for rule in found["rules"] if rule["name"] == "no-vips"]
+    assert when["parts"][0]["value"] == '"vip@example.com"'
+
+
 def test_diff_goes_without_secrets(logins: Path, changed: Path) -> None:
     signs = "      - headers: {set: {x-signed: \"${hmac(secret('signing'), request.path)}\"}}\n"
     (changed / "no-vips.yaml").write_text(NO_VIPS + signs)

@@ -54,8 +54,7 @@ class Recording:
         """Take in a call of the engine and what it gave."""
         if isinstance(result, Exchange):
             self.exchange = result
-            self.received = result.request.copy()
-            messages.study(result.request, self.masks)
+            self._receive(result.request)
             return
         if work in (run.before, returns.resume):
             self._begun = True
@@ -78,11 +77,17 @@ class Recording:
             self.asked.append(Asked(last.kind, last.what, result, failed))
         if work is run.before and self.exchange is not None:
             self.matched = self.exchange.chosen
+            # A body may have come since.
+            self._receive(self.exchange.request)
         if work is run.after:
             arrived: Response = args[1]
             self.arrived = arrived.copy()
             self.answers.append((arrived.origin, arrived.status))
             messages.study(arrived, self.masks)
+
+    def _receive(self, request: Request) -> None:
+        self.received = request.copy()
+        messages.study(request, self.masks)
 
     def visit(self, key: Key, step: Step) -> StepTrace:
         seen = StepTrace(step.name, step.action, key[1], step.position, state="ran", order=len(self.visits) + 1)
