@@ -17,6 +17,8 @@ _SHORTEST = 6
 _LONGEST = 4096
 _COOKIES = ("cookie", "set-cookie")
 _SCHEMES = ("basic", "bearer", "digest", "dpop")
+# What moves a terminal somewhere, or turns the order of what is read.
+_ODDITIES = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 # A parameter of an address, wherever one stands in a text.
 _PARAMETER = re.compile(r"""([?&#][^\s=&?#"']+)=[^\s&#"']*""")
 
@@ -79,6 +81,7 @@ class Masks:
                 if len(secret) >= _SHORTEST:
                     text = text.replace(secret, MASK)
             text = _PARAMETER.sub(self._parameter, str(mask(text, self._redact)))
+        text = _ODDITIES.sub("\ufffd", text)
         return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
     def _parameter(self, found: re.Match[str]) -> str:

@@ -236,3 +236,11 @@ def test_what_a_lookup_gave_is_told_without_its_secrets() -> None:
     (step,) = found.rules[0].steps
     assert step.asked[0].given == '200, {"tier": "gold", "token": "***"}'
     assert (found.decision.status, found.decision.cause) == (502, "the upstream cannot be reached")
+
+
+def test_nothing_that_is_told_moves_a_terminal() -> None:
+    match = {"headers": {"x-a": "b"}, "query": {"c": "d"}}
+    found = trace({"name": "r", "match": match, "before": [DENY]}, headers={"x-a": "\x1b[2J\u202e"}, body=["\x9b2J"])
+    told = json.dumps(asdict(found), ensure_ascii=False)
+    assert not {"\x1b", "\x9b", "\u202e"} & set(told)
+    assert found.rules[0].conditions[0].saw == "\ufffd[2J\ufffd"
