@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import os
+import pty
 import re
 import resource
 import shutil
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +20,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.running import ROOT, Proxy, run_command, running
+from tests.running import PATIENCE, ROOT, Proxy, run_command, running
 
 SHOP = {"x-vol-tenant": "1", "x-vol-site": "2"}
 TICKETS = "/api/commerce/customer/authtickets"
@@ -235,3 +239,44 @@ def test_a_file_that_cannot_be_written_keeps_a_run_from_starting(tmp_path: Path)
         "run", "--listen", "127.0.0.1:0", "--upstream", "http://127.0.0.1:1", "--record", tmp_path
     )
     assert (code, "cannot be used" in err) == (3, True), err
+
+
+def test_record_shows_on_a_terminal_how_much_there_is(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    words = [
+        "record",
+        "--out",
+        tmp_path / "a",
+        "--listen",
+        "127.0.0.1:0",
+        "--upstream",
+        "sandbox:kibo",
+        "--rules",
+        RULES,
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "proxy", *map(str, words)], cwd=ROOT, stderr=theirs, stdout=subprocess.PIPE
+    )
+    os.close(theirs)
+    shown = b""
+
+    def until(pattern: bytes) -> re.Match[bytes]:
+        nonlocal shown
+        while (found := re.search(pattern, shown)) is None:
+            shown += os.read(ours, 65_536)
+        return found
+
+    try:
+        port = until(rb"listening on  http://127.0.0.1:(\d+)")[1].decode()
+        until(rb"without the proxy")
+        for _ in range(2):
+            connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=PATIENCE)
+            connection.request("GET", "/nothing")
+            assert connection.getresponse().status == 404
+            connection.close()
+        until(rb"recorded 2 exchanges")
+    finally:
+        process.terminate()
+        out, _ = process.communicate(timeout=PATIENCE)
+        os.close(ours)
+    assert (process.returncode, out) == (0, b"")
