@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from proxy.engine.effects import Answer, Effect, FetchKeys, Lookup, StoreGet, StoreSet
 from proxy.engine.exchange import Exchange
 from proxy.engine.message import Response
 from proxy.engine.ruleset import Outcome, Rule, Step
@@ -178,6 +180,39 @@ async def test_a_secret_of_the_operators_is_replaced_in_every_message(start: Sta
     await proxied.ask(b"GET /test-only-service-key HTTP/1.1\r\nHost: a\r\n\r\n")
     await proxied.record()
     assert b"service-key" not in kept.lines[0]
+
+
+async def test_what_other_services_answered_is_kept_without_their_secrets(start: Start) -> None:
+    def asks(x: Exchange) -> Generator[Effect, Any, None]:
+        yield Lookup("GET", "https://risk.example/score?token=" + SECRET, (("Authorization", SECRET),))
+        yield FetchKeys("https://keys.example/jwks")
+        yield StoreGet("jane")
+        yield StoreSet("jane", SECRET.encode(), 60)
+
+    async def perform(effect: Effect, _: Exchange) -> Any:
+        match effect:
+            case Lookup():
+                content = json.dumps({"score": 5, "access_token": SECRET}).encode()
+                return Answer(200, (("content-type", "application/json"),), content)
+            case FetchKeys():
+                return (
+                    {"kty": "RSA", "kid": "k", "n": "public", "e": "AQAB", "d": SECRET},
+                    {"kty": "oct", "k": SECRET},
+                )
+            case _:
+                return SECRET.encode()
+
+    proxied = await start(Rule("asks", 0, before=(Step(asks, "test", "asks"),)), perform=perform)
+    kept = recorded(proxied)
+    await proxied.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    await proxied.record()
+    looked, keys, stored = kept.records[0].effects
+    assert (looked.kind, looked.rule, looked.method, looked.status) == ("lookup", "asks", "GET", 200)
+    assert (looked.url or "").startswith("https://risk.example/score?token=redacted-")
+    assert json.loads(looked.body or "")["score"] == 5
+    assert keys.keys == [{"kty": "RSA", "kid": "k", "n": "public", "e": "AQAB"}, {"kty": "oct"}]
+    assert (stored.kind, stored.found) == ("stored", True)
+    assert SECRET.encode() not in kept.lines[0]
 
 
 async def test_only_the_share_that_is_asked_for_is_recorded(start: Start) -> None:
