@@ -29,13 +29,8 @@ _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|kB|MB|GB)?")
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 # What a worker takes before it has served anything, and some to serve with.
 LEAST_MEMORY = 128 << 20
-_NOT_BUILT = {
-    "tracing": "tracing is not built yet",
-}
-
-
 # What a part of the settings is when it is a bare text.
-_BARE = {"upstream": "url", "admin": "listen", "record": "file"}
+_BARE = {"upstream": "url", "admin": "listen", "record": "file", "tracing": "endpoint"}
 
 
 class Model(BaseModel):
@@ -118,6 +113,14 @@ def _origin(value: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/") or "@" in parts.netloc:
         raise ValueError("an origin is https://host or https://host:port")
     return value.rstrip("/")
+
+
+def _collector(value: str) -> str:
+    parts = urlsplit(value)
+    more = "@" in parts.netloc or parts.query or parts.fragment
+    if parts.scheme not in ("http", "https") or not parts.hostname or more:
+        raise ValueError("a collector is http://host:4318 or https://host/v1/traces")
+    return value if parts.path.strip("/") else value.rstrip("/") + "/v1/traces"
 
 
 def _store(value: str) -> str:
@@ -255,6 +258,25 @@ class RecordSettings(Model):
     body: Size = Field(64 << 10, description="A longer body is recorded by its length alone.")
 
 
+class TracingSettings(Model):
+    """Spans of exchanges, sent to an OpenTelemetry collector: `pip install '.[otel]'`."""
+
+    endpoint: Annotated[str, AfterValidator(_collector)] | None = Field(
+        None,
+        description="The OTLP/HTTP address of the collector, http://host:4318 or with the path for traces; without "
+        "one no spans are made, and `traceparent` goes on as it came.",
+    )
+    ratio: Annotated[float, Field(ge=0, le=1)] = Field(
+        1.0, description="The share of exchanges that is sampled, where the client's `traceparent` does not say."
+    )
+    service: str = Field("vestibule", description="The `service.name` of the spans.")
+    token: str | None = Field(None, description="The name of the secret that the collector asks for, a bearer token.")
+
+
+def _bare_tracing(value: Any) -> Any:
+    return {"endpoint": value} if isinstance(value, str) else value
+
+
 def _bare_record(value: Any) -> Any:
     return {"file": value} if isinstance(value, str) else value
 
@@ -319,6 +341,7 @@ class Settings(Model):
     )
     log: LogSettings = Field(default_factory=LogSettings)
     record: Annotated[RecordSettings, BeforeValidator(_bare_record)] = Field(default_factory=RecordSettings)
+    tracing: Annotated[TracingSettings, BeforeValidator(_bare_tracing)] = Field(default_factory=TracingSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -421,15 +444,8 @@ def _read_file(file: Path | None, faults: list[str]) -> Document | None:
     problems = Problems()
     document = load(Source(str(path), text), problems)
     if document is not None:
-        data = document.data
-        for key in data if isinstance(data, dict) else ():
-            if key in _NOT_BUILT:
-                problems.error("not-built", _NOT_BUILT[key], str(path), document.mark((key,), key=True))
-        checked = (
-            {key: value for key, value in data.items() if key not in _NOT_BUILT} if isinstance(data, dict) else data
-        )
         try:
-            Settings.model_validate(plain(checked))
+            Settings.model_validate(plain(document.data))
         except ValidationError as error:
             explain_validation(error, Settings, document, (), problems)
     faults += [render(problem, hide_password(text)) for problem in problems]

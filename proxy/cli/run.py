@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -179,6 +180,7 @@ class _Run:
             sys.exit(EXIT_CONFIGURATION)
         tls: ssl.SSLContext | None = None
         token = self._token()
+        collector = self._collector_token()
         admin: socket.socket | None = None
         try:
             if self.settings.handover is not None:
@@ -217,7 +219,7 @@ class _Run:
             self._greet(sockets, admin, built, url, name, store, tls=tls is not None)
             serving = Serving(
                 self.settings, self.rules, built.ruleset, url, upstream, store, sockets, tls, admin, token, predecessor,
-                recording,
+                recording, collector,
             )  # fmt: skip
             serving.run(watch=self.watch)
 
@@ -228,6 +230,17 @@ class _Run:
         token = self.secrets.get(name)
         if not token:
             _fail(f"admin.token: there is no secret `{name}`")
+        return token
+
+    def _collector_token(self) -> str | None:
+        given = self.settings.tracing
+        if given.endpoint is None:
+            return None
+        if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter") is None:
+            _fail("tracing: OpenTelemetry is not installed: pip install '.[otel]'")
+        token = self.secrets.get(given.token) if given.token is not None else None
+        if given.token is not None and not token:
+            _fail(f"tracing.token: there is no secret `{given.token}`")
         return token
 
     def _recording(self) -> Recording | None:

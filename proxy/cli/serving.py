@@ -12,7 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..edge.cgroup import memory_limit, share_memory
@@ -34,6 +34,7 @@ from ..observe.board import Board
 from ..observe.health import ready_workers
 from ..observe.log import Log, open_sink
 from ..observe.metrics import Metrics
+from ..observe.trace import Traces
 from ..services.secrets import Secrets
 from ..settings import LEAST_MEMORY, Settings, is_loopback
 from .services import ChosenStore, count_effects, open_services
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from ..engine.exchange import Exchange
     from ..observe.facts import Facts
     from ..observe.recorder import Recorder
+    from ..observe.spans import Spans
     from .recording import Recording
 
 _new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
@@ -88,6 +90,7 @@ class Serving:
     token: str | None
     predecessor: Predecessor | None
     recording: Recording | None = None
+    collector: str | None = field(default=None, repr=False)
 
     def run(self, *, watch: bool) -> None:
         """Serve until told to stop, and until everything has ended."""
@@ -244,9 +247,13 @@ class Serving:
             upstream = replace(upstream, connections=upstreams)
         services = open_services(self.store, self.url, upstream, longest=limits.deadlines.total)
 
+        spans = self._spans(log)
+
         def record(exchange: Exchange | None, facts: Facts) -> None:
             log.exchange(exchange, facts)
             metrics.exchange(exchange, facts)
+            if spans is not None:
+                spans.exchange(exchange, facts)
 
         perform = count_effects(services.perform, metrics)
         memory = choose_memory(limits.memory, memory_limit(), settings.workers, log.event)
@@ -268,7 +275,7 @@ class Serving:
             metrics,
             board,
             slot,
-            totals=lambda: {"log_lines_dropped": log.sink.lost},
+            totals=lambda: {"log_lines_dropped": log.sink.lost, **(spans.totals() if spans is not None else {})},
             gauges=services.gauges,
             generation=generation,
         )
@@ -288,6 +295,17 @@ class Serving:
             await services.close()
             if recorder is not None:
                 recorder.close()
+            if spans is not None:
+                spans.close()
+
+    def _spans(self, log: Log) -> Spans | None:
+        given = self.settings.tracing
+        if given.endpoint is None:
+            return None
+        from ..observe.spans import Spans
+
+        upstream = (self.upstream.host, self.upstream.port)
+        return Spans(given.endpoint, service=given.service, upstream=upstream, tell=log.event, token=self.collector)
 
     def _current(self, board: Board, log: Log) -> tuple[Ruleset, int]:
         """Give the rules of the last reload, to a worker that starts after it; without one those of the start."""
@@ -325,12 +343,13 @@ def make_gateway(
 ) -> Gateway:
     """Turn the settings into the data plane of a worker."""
     limits = settings.limits
+    entropy = Entropy()
     return Gateway(
         ruleset,
         upstream,
         loop=asyncio.get_running_loop(),
         clock=time.time,
-        entropy=Entropy(),
+        entropy=entropy,
         record=record,
         perform=perform,
         limits=Limits(limits.body_bytes, limits.decoded_bytes, limits.json_depth),
@@ -355,4 +374,5 @@ def make_gateway(
         ),
         tell=tell,
         recorder=recorder,
+        traces=Traces(settings.tracing.ratio, entropy) if settings.tracing.endpoint is not None else None,
     )

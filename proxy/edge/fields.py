@@ -31,6 +31,7 @@ FORWARDED = 10  # read from trusted proxies, and always written anew
 VIA = 11
 INVALID = 12
 UNDERSCORE = 13  # some servers read it as a hyphen: refused from clients, passed from upstreams
+TRACE = 14  # which trace a request belongs to
 
 _KINDS = {
     b"keep-alive": HOP,
@@ -45,6 +46,7 @@ _KINDS = {
     b"content-length": CONTENT_LENGTH,
     b"authorization": SINGLE,
     b"content-type": SINGLE,
+    b"traceparent": TRACE,
     b"via": VIA,
     b"forwarded": FORWARDED,
     b"x-forwarded-for": FORWARDED,

@@ -24,6 +24,7 @@ from .upstream import Pool
 if TYPE_CHECKING:
     from ..observe.recorder import Recorder
     from ..observe.tape import Tape
+    from ..observe.trace import Traces
     from .downstream import Connection
     from .passage import Passage
 
@@ -52,7 +53,8 @@ class Gateway:
 
     A reload assigns `ruleset`; each exchange takes it once. Building one proves the parsers and raises UnsafeParser
     when they are not to be trusted. `record` is called once for each exchange, with None where no request was read;
-    `recorder` is given whole exchanges, and without one nothing is kept for it.
+    `recorder` is given whole exchanges, and without one nothing is kept for it; without `traces` the context that a
+    client sent goes on as it came.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Gateway:
         trust: Trust | None = None,
         tell: Tell = tell_nobody,
         recorder: Recorder | None = None,
+        traces: Traces | None = None,
     ) -> None:
         # The two need each other; and it is not for the first client to wait for what is imported.
         from .downstream import Connection
@@ -83,6 +86,7 @@ class Gateway:
         self.entropy = entropy
         self.record = record
         self.recorder = recorder
+        self.traces = traces
         self.perform = perform
         self.tell = tell
         self.limits = limits or Limits()

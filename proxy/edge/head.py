@@ -24,6 +24,7 @@ from .fields import (
     HOST,
     INVALID,
     SINGLE,
+    TRACE,
     TRANSFER_ENCODING,
     UNDERSCORE,
     UPGRADE,
@@ -50,11 +51,14 @@ _status_lines: dict[tuple[int, str | None], bytes] = {}
 
 
 class RequestHead:
-    """A request's head, checked. `length` is None where the body is chunked; `declared` says that there is a body."""
+    """A request's head, checked. `length` is None where the body is chunked; `declared` says that there is a body.
+
+    `trace` is the traceparent, empty where it came twice.
+    """
 
     __slots__ = (
-        "chunked", "close", "declared", "expects", "length", "lines", "method", "origin", "path", "query", "upgrade",
-        "version",
+        "chunked", "close", "declared", "expects", "length", "lines", "method", "origin", "path", "query", "trace",
+        "upgrade", "version",
     )  # fmt: skip
 
     method: str
@@ -67,6 +71,7 @@ class RequestHead:
     declared: bool
     chunked: bool
     expects: bool
+    trace: bytes | None
     upgrade: bytes | None
     close: bool
 
@@ -115,6 +120,7 @@ def read_request(message: Any, peer: Peer, bounds: Bounds, trust: Trust) -> Requ
     special: list[tuple[int, Line]] | None = None
     host: bytes | None = None
     length: int | None = None
+    head.trace = None
     for name, value in raw:
         key, kind, _ = known.get(name) or classify(name)
         if not kind:
@@ -135,6 +141,9 @@ def read_request(message: Any, peer: Peer, bounds: Bounds, trust: Trust) -> Requ
             for line in lines:
                 if line[0] == key:
                     raise Refusal(400, "a header that may stand once stands twice")
+            lines.append((key, name, value))
+        elif kind == TRACE:
+            head.trace = value if head.trace is None else b""
             lines.append((key, name, value))
         elif kind in _REFUSED:
             raise Refusal(400, "a header's name is not allowed")

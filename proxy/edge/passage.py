@@ -17,6 +17,7 @@ from ..engine.exchange import Exchange
 from ..engine.message import Headers, Request, Response
 from ..engine.run import Pending
 from ..observe.facts import Facts
+from ..observe.trace import read
 from .head import RequestHead, ResponseHead, write_request, write_response
 from .refusal import Refusal
 from .stream import LAST_CHUNK, Tunnel, chunk
@@ -84,6 +85,10 @@ class Passage:
         self.keep = not head.close
         origin = head.origin
         self.facts = Facts(origin.ip, head.method, head.path if head.query is None else f"{head.path}?{head.query}")
+        if gateway.traces is not None:
+            self.facts.trace = gateway.traces.begin(head.trace)
+        elif head.trace is not None:
+            self.facts.trace = read(head.trace)
         request = Request(
             head.method,
             head.path,
@@ -284,6 +289,9 @@ class Passage:
             # The upstream says whether it wants the body, the client hears it from there.
             framing += b"\r\nExpect: 100-continue"
         gateway = self._gateway
+        trace = self.facts.trace
+        if trace is not None:
+            trace.lay(self.exchange.request.headers)
         try:
             self._request = write_request(
                 self.exchange.request,
@@ -391,6 +399,8 @@ class Passage:
         if self._tape is not None:
             self._tape.hear(head.status, head.reason, head.lines)
         status = head.status
+        if self.facts.trace is not None:
+            self.facts.heard = status
         exchange = self.exchange
         response = Response(
             status, Headers(head.lines, side="response"), limits=self._gateway.limits, reason=head.reason
@@ -655,6 +665,8 @@ class Passage:
         self._gateway.alone.discard(self)
         self._let_go()
         self.facts.total = (perf_counter() - self._started) * 1000
+        if self.facts.trace is not None and self._up_started:
+            self.facts.asked = (self._up_started - self._started) * 1000
         self._gateway.record(self.exchange, self.facts)
         tape = self._tape
         if tape is not None:

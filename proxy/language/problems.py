@@ -35,7 +35,6 @@ CODES: dict[str, str] = {
     "no-action": "A step has no action.",
     "unproved-return": "A `continue` whose first step does not say who comes back.",
     "unused-continue": "A `continue` in a rule that suspends nothing.",
-    "not-built": "Something that the language names and this version does not have yet.",
     "not-a-value": "A name that is only read by its members stands alone.",
     "not-literal": "A function takes a literal text where it got something computed.",
     "open-on-error": "`on_error: continue` would let through what the rule is to stop.",

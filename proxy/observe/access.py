@@ -42,6 +42,8 @@ def describe(exchange: Exchange, facts: Facts, time: str, level: str, pid: int) 
         line.cause = facts.error
     if facts.hung_up:
         line.hung_up = True
+    if facts.trace is not None:
+        line.trace_id = facts.trace.id
     return line
 
 

@@ -36,6 +36,9 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "upstream_connections_failed": ("Connections to the upstream that could not be made.", ()),
     "cpu_seconds": ("CPU time of the workers.", ()),
     "log_lines_dropped": ("Lines of the log that were dropped.", ()),
+    "spans_made": ("Spans that were made, where tracing is on.", ()),
+    "spans_sent": ("Spans that the collector took.", ()),
+    "spans_lost": ("Spans that the collector did not take.", ()),
     "worker_starts": ("Starts of workers.", ()),
 }
 HISTOGRAMS: dict[str, tuple[str, tuple[str, ...]]] = {
