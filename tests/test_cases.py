@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 from proxy.language.cases import Results, run_cases
 from proxy.language.document import Source
@@ -21,6 +23,7 @@ def read(path: Path) -> Source | None:
     return Source(str(path.relative_to(ROOT)), path.read_text("utf-8")) if path.is_file() else None
 
 
+@cache
 def results_of(path: Path) -> Results:
     source = read(path)
     assert source is not None
@@ -32,18 +35,40 @@ def results_of(path: Path) -> Results:
     return run_cases(source, find_rules, lambda name: read(ROOT / "rules" / name / "pack.yaml"), rehearse)
 
 
-def collect() -> Iterator[object]:
+def names_in(path: Path) -> list[str]:
+    """Read what the cases of a file are called, without playing them; none of a file that cannot be read."""
+    try:
+        data = yaml.load(path.read_bytes(), yaml.CSafeLoader)
+        return [str(case.get("name", position)) for position, case in enumerate(data["cases"])]
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError):
+        return []
+
+
+def each_case() -> Iterator[object]:
     for path in FILES:
-        name = str(path.relative_to(ROOT))
-        results = results_of(path)
-        told = [render(problem, results.texts.get(problem.source)) for problem in results.problems]
-        yield pytest.param(tuple(told), id=f"{name} can be read")
-        for outcome in results.outcomes:
-            yield pytest.param(outcome.findings, id=f"{name}: {outcome.name}")
+        file = str(path.relative_to(ROOT))
+        # A file is played by one process, once for all its cases.
+        group = pytest.mark.xdist_group(file)
+        for position, name in enumerate(names_in(path)):
+            yield pytest.param(path, position, id=f"{file}: {name}", marks=group)
 
 
-@pytest.mark.parametrize("findings", list(collect()))
-def test_case(findings: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=str(path.relative_to(ROOT)), marks=pytest.mark.xdist_group(str(path.relative_to(ROOT))))
+        for path in FILES
+    ],
+)
+def test_a_file_can_be_read_and_all_its_cases_are_played(path: Path) -> None:
+    results = results_of(path)
+    assert [render(problem, results.texts.get(problem.source)) for problem in results.problems] == []
+    assert len(results.outcomes) == len(names_in(path)) > 0
+
+
+@pytest.mark.parametrize(("path", "position"), list(each_case()))
+def test_case(path: Path, position: int) -> None:
+    findings = results_of(path).outcomes[position].findings
     assert not findings, "\n".join(findings)
 
 
