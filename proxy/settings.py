@@ -31,6 +31,8 @@ _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 10**3, "
 LEAST_MEMORY = 128 << 20
 # What a part of the settings is when it is a bare text.
 _BARE = {"upstream": "url", "admin": "listen", "record": "file", "tracing": "endpoint"}
+# What is so often typed that its flag is short.
+_SHORT = {"admin.inspect": "inspect"}
 
 
 class Model(BaseModel):
@@ -224,7 +226,7 @@ class LogSettings(Model):
 
 
 class AdminSettings(Model):
-    """The admin port: /livez, /readyz and /metrics, of a process beside the workers."""
+    """The admin port: /livez, /readyz, /metrics and the inspector, of a process beside the workers."""
 
     listen: Annotated[str, AfterValidator(parse_address)] | None = Field(
         None, description="Its address, host:port or unix:/path; without one there is no admin port."
@@ -238,6 +240,11 @@ class AdminSettings(Model):
         "upstream",
         description="What /readyz asks for: `upstream`, workers that serve and an upstream that can be reached; "
         "`workers`, only the former, so that clients get the 502 of a dead upstream from here.",
+    )
+    inspect: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        0,
+        description="How many exchanges the inspector at /inspect/ keeps and shows, with what is secret replaced; 0: "
+        "there is none, and nothing is kept. `record.fraction`, `record.operations` and `record.body` hold for it too.",
     )
 
 
@@ -362,6 +369,8 @@ class Leaf:
 
     @property
     def _short(self) -> str:
+        if self.name in _SHORT:
+            return _SHORT[self.name]
         above, _, last = self.name.rpartition(".")
         return above if _BARE.get(above) == last else self.name
 
@@ -509,6 +518,8 @@ def _check_together(settings: Settings) -> list[str]:
         faults.append(f"limits.memory: a worker needs {LEAST_MEMORY >> 20} MiB for itself")
     if settings.admin.listen and not settings.admin.token and not is_loopback(settings.admin.listen):
         faults.append("admin.token: an admin port that others can reach needs one, the name of a secret")
+    if settings.admin.inspect and not settings.admin.listen:
+        faults.append("admin.inspect: the inspector is on the admin port: give it an address, `--admin 127.0.0.1:9090`")
     if settings.workers > 1 and settings.store == "memory":
         faults.append(
             "store: `memory` is of one worker, and there are several: give `sqlite`, or a store that they share"

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -15,8 +16,11 @@ from ..edge.workers import hear
 from ..observe.board import Board
 from ..observe.health import reasons_against
 from .exposition import OPENMETRICS, TEXT, Exposition, Format, expose, negotiate
-from .guard import dress, make_guard
+from .guard import OPEN, dress, make_guard
 from .visits import Visits, note
+
+if TYPE_CHECKING:
+    from .inspector.api import Inspector
 
 BOARD: web.AppKey[Board] = web.AppKey("board", Board)
 REACH: web.AppKey[Reach] = web.AppKey("reach", Reach)
@@ -24,12 +28,23 @@ NEEDED: web.AppKey[bool] = web.AppKey("needed", bool)
 EXPOSITIONS: web.AppKey[dict[Format, Exposition]] = web.AppKey("expositions", dict)
 
 
-def make_app(board: Board, reach: Reach, *, needed: bool, loopback: bool, token: str | None) -> web.Application:
+def make_app(
+    board: Board,
+    reach: Reach,
+    *,
+    needed: bool,
+    loopback: bool,
+    token: str | None,
+    inspector: Inspector | None = None,
+) -> web.Application:
     """Build the application; `loopback` says that it is reached from this machine alone.
 
     `needed` says whether a run is ready only while the upstream can be reached.
     """
-    app = web.Application(middlewares=[note, make_guard(loopback=loopback, token=token)], client_max_size=1 << 20)
+    # Filled in below: the pages of the inspector show nothing without the token, and ask for it themselves.
+    open_to_all = set(OPEN)
+    guard = make_guard(loopback=loopback, token=token, open_to_all=open_to_all)
+    app = web.Application(middlewares=[note, guard], client_max_size=1 << 20)
     app[BOARD] = board
     app[REACH] = reach
     app[NEEDED] = needed
@@ -38,6 +53,11 @@ def make_app(board: Board, reach: Reach, *, needed: bool, loopback: bool, token:
     app.router.add_get("/livez", _livez)
     app.router.add_get("/readyz", _readyz)
     app.router.add_get("/metrics", _metrics)
+    if inspector is not None:
+        from .inspector.assets import add_assets
+
+        open_to_all |= add_assets(app)
+        inspector.add_to(app)
     return app
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+from collections.abc import Set as AbstractSet
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -17,15 +18,19 @@ from aiohttp.typedefs import Handler, Middleware
 OPEN = frozenset({"/livez", "/readyz"})
 _HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
 
 
-def make_guard(*, loopback: bool, token: str | None) -> Middleware:
-    """Build the middleware that every request passes."""
+def make_guard(*, loopback: bool, token: str | None, open_to_all: AbstractSet[str] = OPEN) -> Middleware:
+    """Build the middleware that every request passes; paths that are `open_to_all` need no token."""
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -34,7 +39,7 @@ def make_guard(*, loopback: bool, token: str | None) -> Middleware:
         origin = request.headers.get("Origin")
         if origin is not None and urlsplit(origin).netloc != request.host:
             raise web.HTTPForbidden(text="the admin port is not for other pages\n")
-        if token is not None and request.path not in OPEN and not _has(request, token):
+        if token is not None and request.path not in open_to_all and not _has(request, token):
             raise web.HTTPUnauthorized(text="a token is needed\n", headers={"WWW-Authenticate": "Bearer"})
         return await handler(request)
 

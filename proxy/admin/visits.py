@@ -1,4 +1,4 @@
-"""The connections of the admin port: one request each, few at once, none for long.
+"""The connections of the admin port: one request each, few at once, none for long but a stream of the inspector.
 
 A storm of callers, or of such that say nothing, must not keep a probe from its answer.
 """
@@ -58,6 +58,12 @@ class Visit(web.RequestHandler):
     def answering(self) -> None:
         """Note that a request has come."""
         self._visits.silents.pop(self, None)
+
+    def stay(self) -> None:
+        """Keep the connection for as long as its answer takes: whoever answers bounds how many such there are."""
+        if self._end is not None:
+            self._end.cancel()
+            self._end = None
 
     def cut(self) -> None:
         """Cut the connection, whatever is under way."""

@@ -26,6 +26,8 @@ from .services import ChosenStore, choose_store
 if TYPE_CHECKING:
     from ..edge.options import Upstream
     from ..language.compile import Built
+    from ..language.document import Source
+    from .inspecting import Inspection
     from .recording import Recording
 
 EXIT_CONFIGURATION = 3
@@ -174,7 +176,8 @@ class _Run:
         from ..observe.log import open_sink
         from .serving import Serving
 
-        built, _ = self.rules.build()
+        packs: dict[str, Source | None] = {}
+        built, sources = self.rules.build(packs)
         self._report(built)
         if built.ruleset is None:
             sys.exit(EXIT_CONFIGURATION)
@@ -219,7 +222,7 @@ class _Run:
             self._greet(sockets, admin, built, url, name, store, tls=tls is not None)
             serving = Serving(
                 self.settings, self.rules, built.ruleset, url, upstream, store, sockets, tls, admin, token, predecessor,
-                recording, collector,
+                recording, collector, self._inspection(built.ruleset.revision, sources, packs),
             )  # fmt: skip
             serving.run(watch=self.watch)
 
@@ -245,13 +248,21 @@ class _Run:
 
     def _recording(self) -> Recording | None:
         """Make ready what is recorded; raise OSError for a file that cannot be written."""
-        if self.settings.record.file is None:
+        if self.settings.record.file is None and not self.settings.admin.inspect:
             return None
         from .recording import Recording
 
         recording = Recording(self.settings.record, self.secrets)
         recording.prove()
         return recording
+
+    def _inspection(self, revision: str, sources: list[Source], packs: dict[str, Source | None]) -> Inspection | None:
+        if not self.settings.admin.inspect:
+            return None
+        from ..edge.reload import texts_of
+        from .inspecting import Inspection
+
+        return Inspection(texts_of(0, revision, sources, packs), self.secrets)
 
     def _report(self, built: Built) -> None:
         from ..language.problems import render
@@ -291,7 +302,14 @@ class _Run:
             f"  upstream      {upstream}{f' (sandbox:{sandbox}: made-up customers)' if sandbox else ''}", err=True
         )
         if admin is not None:
-            click.echo(f"  admin         {name_of(admin, tls=False)}", err=True)
+            name = name_of(admin, tls=False)
+            click.echo(f"  admin         {name}", err=True)
+            if self.settings.admin.inspect:
+                click.echo(
+                    f"  inspector     {name}/inspect/{'#token=…' if self.settings.admin.token else ''}, "
+                    f"the last {self.settings.admin.inspect} exchanges with what is secret replaced",
+                    err=True,
+                )
         click.echo(f"  store         {store.shown}", err=True)
         if store.note is not None:
             click.echo(f"                note: {store.note}", err=True)

@@ -34,16 +34,19 @@ from ..observe.board import Board
 from ..observe.health import ready_workers
 from ..observe.log import Log, open_sink
 from ..observe.metrics import Metrics
+from ..observe.record_pipe import RecordPipe, RecordReader
 from ..observe.trace import Traces
 from ..services.secrets import Secrets
 from ..settings import LEAST_MEMORY, Settings, is_loopback
 from .services import ChosenStore, count_effects, open_services
 
 if TYPE_CHECKING:
+    from ..admin.inspector.api import Inspector
     from ..engine.exchange import Exchange
     from ..observe.facts import Facts
     from ..observe.recorder import Recorder
     from ..observe.spans import Spans
+    from .inspecting import Inspection
     from .recording import Recording
 
 _new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
@@ -91,6 +94,7 @@ class Serving:
     predecessor: Predecessor | None
     recording: Recording | None = None
     collector: str | None = field(default=None, repr=False)
+    inspection: Inspection | None = None
 
     def run(self, *, watch: bool) -> None:
         """Serve until told to stop, and until everything has ended."""
@@ -210,6 +214,7 @@ class Serving:
                 needed=given.ready == "upstream",
                 loopback=is_loopback(str(given.listen)),
                 token=self.token,
+                inspector=self._inspect(board, reach),
             )
 
             async def begin(stop: asyncio.Event) -> None:
@@ -221,6 +226,18 @@ class Serving:
             await serve(app, admin, alive, log.event, begin)
 
         self._loop(run)
+
+    def _inspect(self, board: Board, reach: Reach) -> Inspector | None:
+        """Make the inspector, and let records come to it from now on."""
+        if self.inspection is None:
+            return None
+        from ..admin.inspector.api import Inspector
+
+        inspector = Inspector(
+            self.inspection.given(self.settings, store=self.store.shown, upstream=self.url), board, reach
+        )
+        RecordReader(self.inspection.ends[0], asyncio.get_running_loop(), inspector.ring.take)
+        return inspector
 
     def _work(self, board: Board, slot: int, alive: int) -> None:
         if self.admin is not None:
@@ -257,7 +274,7 @@ class Serving:
 
         perform = count_effects(services.perform, metrics)
         memory = choose_memory(limits.memory, memory_limit(), settings.workers, log.event)
-        recorder = self.recording.open(log.event) if self.recording is not None else None
+        recorder = self._open_recorder(log)
         gateway = make_gateway(
             settings, ruleset, upstream, record, perform, log.event, memory=memory, recorder=recorder
         )
@@ -306,6 +323,13 @@ class Serving:
 
         upstream = (self.upstream.host, self.upstream.port)
         return Spans(given.endpoint, service=given.service, upstream=upstream, tell=log.event, token=self.collector)
+
+    def _open_recorder(self, log: Log) -> Recorder | None:
+        if self.recording is None:
+            return None
+        if self.inspection is None:
+            return self.recording.open(log.event)
+        return self.recording.open(log.event, RecordPipe(self.inspection.ends[1], asyncio.get_running_loop()))
 
     def _current(self, board: Board, log: Log) -> tuple[Ruleset, int]:
         """Give the rules of the last reload, to a worker that starts after it; without one those of the start."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,16 +70,23 @@ def check(rules: Rules, board: Board, tell: Tell, revision: str) -> int:
     if built.ruleset is None:
         tell("error", "reload-failed", problems=len(built.problems.errors), kept=kept)
         return 1
-    texts = RuleTexts(
-        known.generation + 1,
-        built.ruleset.revision,
-        [Text(source.name, source.text) for source in sources],
-        {name: Text(pack.name, pack.text) for name, pack in packs.items() if pack is not None},
-    )
+    texts = texts_of(known.generation + 1, built.ruleset.revision, sources, packs)
     if not board.tell_rules(texts):
         tell("error", "reload-failed", cause="the rules are too large", kept=kept)
         return 1
     return 0
+
+
+def texts_of(
+    generation: int, revision: str, sources: Iterable[Source], packs: Mapping[str, Source | None]
+) -> RuleTexts:
+    """Give the files of rules as the board has them."""
+    return RuleTexts(
+        generation,
+        revision,
+        [Text(source.name, source.text) for source in sources],
+        {name: Text(pack.name, pack.text) for name, pack in packs.items() if pack is not None},
+    )
 
 
 def tell_problems(problems: Iterable[Problem], tell: Tell) -> None:

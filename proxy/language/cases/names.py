@@ -51,6 +51,10 @@ class Names:
         filled: T = _Filling(self, tokens).fill(part)
         return filled
 
+    def signed(self) -> Mapping[str, str]:
+        """Give the tokens that were signed, by name."""
+        return self._signed
+
     def known(self, tokens: Mapping[str, Token]) -> Iterable[str]:
         return {*self._tokens, *self._to_keep, *tokens}
 
