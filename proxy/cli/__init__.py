@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "Look at everything that a run needs, and say what is wrong with it."),
     "healthcheck": ("healthcheck", "Ask the admin port of a run whether it is ready."),
     "init": ("init", "Make a working folder: settings, rules, tests, secrets."),
-    "schema": ("schema", "Print the JSON Schema of a rule file, for editors."),
+    "schema": ("schema", "Print the JSON Schema of rule files, test files or the settings, for editors."),
     "reference": ("reference", "Print the reference of the rule language."),
     "config": ("config", "Print the settings, and where each comes from."),
     "jwt": ("jwt", "Decode, verify and sign tokens."),

@@ -5,7 +5,6 @@ It serves at once, against a sandbox with made-up customers. Nothing that is the
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import sys
@@ -35,9 +34,10 @@ KINDS = {
 }
 
 _SETTINGS = """\
+# yaml-language-server: $schema=./settings-schema.json
 # The settings. `vestibule config` prints all of them, with where each comes from.
 listen: 127.0.0.1:8080
-upstream: sandbox:{sandbox}   # made-up customers; put your own endpoint here: https://auth.example
+upstream: sandbox:{sandbox}  # made-up customers; put your own endpoint here: https://auth.example
 rules: {rules}
 secrets: {secrets}
 """
@@ -51,7 +51,9 @@ _README = """\
 - `vestibule run --watch`, in this folder, serves them, says what to try, and takes changes as you save them.
 - `secrets/` has one file for each `${{secret:NAME}}` of a rule. What is there is random, for tests only, kept out of
   git by the folder's `.gitignore`.
-- `schema.json` lets an editor complete and check rules; `vestibule schema > schema.json` brings it up to date.
+- `vestibule doctor` looks at everything that a run needs: the upstream, its certificate and clock, the store, files.
+- `schema.json`, `test-schema.json` and `settings-schema.json` let an editor complete and check the files, which
+  name them in their first lines; `vestibule schema rules > schema.json` (or `tests`, `settings`) brings one up to date.
 """
 
 _SECRETS_IGNORE = """\
@@ -59,6 +61,13 @@ _SECRETS_IGNORE = """\
 *
 !.gitignore
 """
+
+
+_NEXT = [
+    "vestibule check --strict --secrets secrets rules   # every mistake, with its place",
+    "vestibule test --watch rules                       # the cases, again whenever something changes",
+    "vestibule run --watch                              # serve, and say what to try",
+]
 
 
 @click.command("init")
@@ -90,8 +99,9 @@ def command(kind: str | None, folder: Path, *, listing: bool) -> None:
         sys.exit(1)
     for name in files:
         click.echo(str(folder / name))
-    where = "" if folder == Path() else f"cd {folder} && "
-    click.echo(f"\nNext: {where}vestibule run --watch", err=True)
+    click.echo("\nNext:\n", err=True)
+    for line in ([] if folder == Path() else [f"cd {folder}"]) + _NEXT:
+        click.echo(f"  {line}", err=True)
 
 
 def _describe(kind: str) -> str:
@@ -109,12 +119,13 @@ def _describe(kind: str) -> str:
 
 def _files(kind: str) -> Iterator[tuple[str, str]]:
     """Give the files of a folder: their names in it, and their texts."""
-    from .schema import rule_file_schema
+    from .schema import SCHEMAS, write
 
     chosen = KINDS[kind]
     yield "vestibule.yaml", _SETTINGS.format(sandbox=chosen.sandbox, rules=RULES, secrets=SECRETS)
     yield "README.md", _README.format(description=_describe(kind))
-    yield "schema.json", json.dumps(rule_file_schema(), indent=2, ensure_ascii=False) + "\n"
+    for name, what in (("schema.json", "rules"), ("test-schema.json", "tests"), ("settings-schema.json", "settings")):
+        yield name, write(SCHEMAS[what]())
     texts = {f"{file}{end}": _shipped(kind, f"{file}{end}") for file in chosen.files for end in (".yaml", ".test.yaml")}
     for name, text in texts.items():
         yield f"{RULES}/{name}", text

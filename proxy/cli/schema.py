@@ -1,6 +1,6 @@
-"""`vestibule schema`: the JSON Schema of a rule file, for editors.
+"""`vestibule schema`: the JSON Schemas of rule, test and settings files, for editors.
 
-Generated from the models that read the file, so that it cannot say anything else. What a schema cannot say (names,
+Generated from the models that read the files, so that they cannot say anything else. What a schema cannot say (names,
 expressions, phases of variables) is `vestibule check`'s.
 """
 
@@ -13,16 +13,24 @@ import click
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from ..language.actions import ACTIONS
+from ..language.cases.model import CaseFile
 from ..language.model import Rule, RuleFile
+from .examples import example
 
 _PHASES = ("before", "after", "continue")
 _REF = "#/$defs/"
 
 
 @click.command("schema")
-def command() -> None:
-    """Print the JSON Schema (2020-12) of a rule file, for editors."""
-    click.echo(json.dumps(rule_file_schema(), indent=2, ensure_ascii=False))
+@click.argument("kind", type=click.Choice(["rules", "tests", "settings"]), default="rules")
+def command(kind: str) -> None:
+    """Print the JSON Schema (2020-12) of a rule file, a test file (*.test.yaml) or the settings, for editors."""
+    click.echo(write(SCHEMAS[kind]()), nl=False)
+
+
+def write(schema: dict[str, Any]) -> str:
+    """Write a schema as a file has it."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def rule_file_schema() -> dict[str, Any]:
@@ -36,7 +44,51 @@ def rule_file_schema() -> dict[str, Any]:
         rule["properties"][phase]["items"] = {"$ref": f"{_REF}step_{phase}"}
         allowed = {name: places[action] for name, action in actions.items() if phase in action.phases}
         definitions[f"step_{phase}"] = _step(phase, allowed)
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Rule file of Vestibule"}
+    return _whole("Rule file of Vestibule", "File", found, definitions)
+
+
+def test_file_schema() -> dict[str, Any]:
+    """Build the schema of a test file; the rules that may stand in it have the schema of rules."""
+    places, definitions = schemas([CaseFile])
+    rules = rule_file_schema()["$defs"]
+    found = definitions.pop(_name(places[CaseFile]))
+    rule: dict[str, Any] = {"anyOf": [{"type": "string"}, {"$ref": f"{_REF}rule_Rule"}]}
+    # Models of the two files have names in common, and are not the same.
+    taken = {name: f"rule_{name}" for name in rules} | {"Rule": "rule_Rule"}
+    written = json.loads(json.dumps(rules), object_hook=lambda part: _renamed(part, taken))
+    definitions |= {taken[name]: definition for name, definition in written.items()}
+    found["properties"]["rules"]["items"] = rule
+    case = definitions["Case"]["properties"]["rules"]
+    case["anyOf"] = [{"type": "array", "items": rule}, {"type": "null"}]
+    return _whole("Test file of Vestibule", "CaseFile", found, definitions)
+
+
+def settings_schema() -> dict[str, Any]:
+    """Build the schema of vestibule.yaml."""
+    from ..settings import Settings
+
+    places, definitions = schemas([Settings])
+    return _whole("Settings of Vestibule", "Settings", definitions.pop(_name(places[Settings])), definitions)
+
+
+SCHEMAS = {"rules": rule_file_schema, "tests": test_file_schema, "settings": settings_schema}
+
+
+def _renamed(part: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    reference = part.get("$ref")
+    return part if reference is None else {**part, "$ref": _REF + names[reference.removeprefix(_REF)]}
+
+
+def _whole(title: str, name: str, found: dict[str, Any], definitions: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title}
+    for model, definition in ((name, found), *definitions.items()):
+        for key, setting in definition.get("properties", {}).items():
+            named = (part["$ref"].removeprefix(_REF) for part in setting.get("anyOf", ()) if "$ref" in part)
+            if "description" not in setting and (one := next(named, None)) is not None:
+                setting["description"] = definitions[one].get("description", "")
+            of_rules = name == "File" or model.startswith("rule")
+            if "examples" not in setting and (given := example(model.removeprefix("rule_"), key, any_model=of_rules)):
+                setting["examples"] = list(given)
     return {**head, **{key: value for key, value in found.items() if key != "title"}, "$defs": definitions}
 
 
@@ -57,7 +109,7 @@ def _step(phase: str, actions: dict[str, dict[str, Any]]) -> dict[str, Any]:
     own = {
         "when": {"type": ["string", "boolean"], "description": "A CEL expression; the step acts where it gives true."},
         "name": {"type": "string", "description": "Used in reports."},
-        "description": {"type": "string"},
+        "description": {"type": "string", "description": "What the step is for."},
     }
     return {
         "type": "object",
@@ -74,7 +126,12 @@ class _Generator(GenerateJsonSchema):
     def function_before_schema(self, schema: Any) -> dict[str, Any]:
         inner = super().function_before_schema(schema)
         name = getattr(schema["function"]["function"], "__name__", "")
-        if name == "_listed" and "items" in inner:
+        if name.startswith("_bare_"):
+            # A section of the settings that may be its main value alone.
+            return {"anyOf": [{"type": "string"}, inner]}
+        if name == "_size":
+            return {"anyOf": [inner, {"type": "string", "examples": ["4MiB"]}]}
+        if name in ("_listed", "listed") and "items" in inner:
             return {"anyOf": [inner["items"], inner]}
         if name == "_text" and inner.get("type") == "string":
             return {**inner, "type": ["string", "number", "boolean"]}

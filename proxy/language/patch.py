@@ -28,7 +28,7 @@ class Operation(Model):
 
     model_config = ConfigDict(extra="ignore")
 
-    op: Literal["add", "remove", "replace", "move", "copy", "test"]
+    op: Literal["add", "remove", "replace", "move", "copy", "test"] = Field(description="What it does (RFC 6902).")
     path: str = Field(description="A JSON Pointer (RFC 6901); '' is the whole body.")
     value: Any = Field(None, description="For add, replace and test.")
     from_: Annotated[str | None, Field(alias="from", description="For move and copy: a JSON Pointer.")] = None

@@ -69,6 +69,23 @@ def test_it_says_what_it_wrote_and_nothing_else_is_there(kind: str, tmp_path: Pa
     assert {"vestibule.yaml", "README.md", "schema.json"} <= {Path(line).name for line in told}
 
 
+def test_it_ends_with_the_next_three_commands_and_they_work(tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    code, _, err = run_command("init", "oauth", folder)
+    assert code == 0
+    lines = [line.partition("  #")[0].strip() for line in err.splitlines() if line.startswith("  ")]
+    assert lines == [
+        f"cd {folder}",
+        "vestibule check --strict --secrets secrets rules",
+        "vestibule test --watch rules",
+        "vestibule run --watch",
+    ]
+    code, out, err = run_command("fmt", "--check", "rules", "vestibule.yaml", cwd=folder)
+    assert code == 0, out + err
+    code, out, err = run_command("doctor", "--listen", "127.0.0.1:0", cwd=folder)
+    assert code == 0, out + err
+
+
 def test_without_a_folder_it_is_made_where_one_stands(tmp_path: Path) -> None:
     code, out, err = run_command("init", "oauth", cwd=tmp_path)
     assert (code, out.splitlines()[0]) == (0, "vestibule.yaml"), err

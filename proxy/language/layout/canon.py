@@ -37,7 +37,9 @@ def canonical(text: str, *, reorder: bool = True) -> str:
     tree = read_tree(text)
     if reorder:
         first = tree.root.entries[:1]
-        if (kind := next((key for key in ("cases", "rules") if tree.root.entry(key) is not None), None)) is not None:
+        # Settings have `rules` too, which are no list of maps.
+        lists = {one.key.value for one in tree.root.entries if one.key is not None and one.value.kind == "list"}
+        if (kind := next((key for key in ("cases", "rules") if key in lists), None)) is not None:
             _sort(tree.root, (), test=kind == "cases")
         # What stands above everything is about the file.
         if first and first != tree.root.entries[:1]:
