@@ -5,13 +5,15 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DELETE_ON_ERROR:
-.PHONY: help run test check unit clients figures fuzz attack-envoy compiled test-compiled bench bench-growth bench-page bench-micro bench-peers docs clean
+.PHONY: help run test check unit browser screenshots clients figures fuzz attack-envoy compiled test-compiled bench bench-growth bench-page bench-micro bench-peers docs clean
 
 help:
 	@echo 'make run    start the sandbox shop with Vestibule and the Kibo example rules in front of it'
 	@echo 'make test   every check and every test'
 	@echo 'make check  formatting, lint, types and the example rules'
 	@echo 'make unit   the tests alone'
+	@echo 'make browser  install Chromium from Debian, for the tests in a browser (needs apt and root)'
+	@echo 'make screenshots  pictures of the pages of the inspector, into build/screenshots'
 	@echo 'make figures  the tests, and their figures written into tests/README.md'
 	@echo 'make soak MINUTES=10  the long runs, each for so many minutes'
 	@echo 'make fuzz MINUTES=10  coverage-guided fuzzing, from the corpus that is kept'
@@ -48,6 +50,16 @@ check: $(STAMP)
 unit: $(STAMP)
 	rm -f .figures
 	$(BIN)/pytest --numprocesses auto --dist loadgroup --figures $(CURDIR)/.figures
+
+# Where there is no apt, or it may not be used, the tests in a browser are skipped and say so.
+browser:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \
+	  command -v apt-get >/dev/null && test "$$(id -u)" = 0 && apt-get update --quiet=2 \
+	  && DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends chromium fonts-dejavu-core; \
+	} || echo 'no Chromium could be installed: it needs apt and root'
+
+screenshots: $(STAMP)
+	$(BIN)/python -m tests.browser.screenshots build/screenshots
 
 figures: unit
 	$(BIN)/python -m tests.figures .figures tests/README.md

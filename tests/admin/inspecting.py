@@ -85,12 +85,12 @@ def inspected(*words: str) -> Iterator[Inspected]:
 
 
 @contextmanager
-def inspected_alone(rules: str, env: Mapping[str, str]) -> Iterator[Inspected]:
+def inspected_alone(rules: str, env: Mapping[str, str], *more: str) -> Iterator[Inspected]:
     """Run these rules with the inspector, and no auth service."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / "rules.yaml"
         file.write_text(rules)
         words = ("--upstream", "http://127.0.0.1:1", "--rules", file, "--admin", "127.0.0.1:0", "--inspect", "50")
-        with running(*words, "--admin-ready", "workers", env=env) as proxy:
+        with running(*words, *more, "--admin-ready", "workers", env=env) as proxy:
             proxy.event("admin-ready")
             yield Inspected(proxy)

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from tests.running import PATIENCE, ROOT, run_command, running
 from tests.serving import answering
 
 pytestmark = pytest.mark.xdist_group("inspector")
-PAGES = sorted(file.name for file in (ROOT / "proxy" / "admin" / "static").iterdir())
+PAGES = sorted(file.name for file in resources.files("proxy.admin").joinpath("static").iterdir())
 APIS = ["exchanges", "exchanges/1", "exchanges/1/trace", "exchanges/1/case", "rules", "health", "stream"]
 TRY = {
     "request": {"method": "POST", "path": LOGIN, "headers": SITE, "json": {"username": "a@mailinator.com"}},

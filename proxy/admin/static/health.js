@@ -23,7 +23,7 @@ function draw(given) {
     h("p.decision", {}, given.ready ? badge("ok", "ready") : badge("failed", "not ready"), given.reasons.length ? ` ${given.reasons.join("; ")}` : ` since ${moment(given.started)}`),
     h("div.cards", {},
       card("Auth service", given.reached, h("dl", {}, item("Can be reached", yes(given.reached, "yes", "no")), item("At", h("code", {}, given.upstream)), level("Connections", levels.pool_open), level("Waiting", levels.pool_waiting))),
-      card("Store", given.services.store ?? true, h("dl", {}, item("Is", given.store), item("Last call", given.services.store === undefined ? "none yet" : yes(given.services.store, "worked", "failed")))),
+      card("Store", given.services.store ?? true, h("dl", {}, item("Kept in", given.store), item("Last call", given.services.store === undefined ? "none yet" : yes(given.services.store, "worked", "failed")))),
       card("Key sets", !keys.key_sets_failing, h("dl", {}, item("Known", keys.key_sets), item("Failing", keys.key_sets_failing), item("Last fetch", given.services.keys === undefined ? "none yet" : yes(given.services.keys, "worked", "failed")),
         item("Last lookup", given.services.lookup === undefined ? "none yet" : yes(given.services.lookup, "worked", "failed")))),
       card("Suspended", null, h("dl", {}, item("Exchanges suspended", given.suspended.toLocaleString("en")), item("Came back", given.returned.toLocaleString("en")))),

@@ -129,7 +129,7 @@ export function pane(title, way, message, before, missing) {
   }
   const told = before && message ? (changes.length ? `${changes.length} changed` : "unchanged") : "";
   return h("section.pane", { "aria-label": title },
-    h("header", {}, h("h3", {}, h("span.way", { "aria-hidden": "true" }, way), title), told && h("span", { class: `changes ${changes.length ? "some" : ""}` }, told)),
+    h("header", {}, h("h2", {}, h("span.way", { "aria-hidden": "true" }, way), title), told && h("span", { class: `changes ${changes.length ? "some" : ""}` }, told)),
     message ? h("pre.message", { tabIndex: 0, "aria-label": `${title}, text` }, content) : h("p.missing", {}, missing));
 }
 

@@ -95,7 +95,7 @@ export class Table {
   move(by) {
     if (!this.rows.length) return;
     const now = this.selected === null ? -1 : this.index(this.selected);
-    const index = now < 0 ? 0 : Math.max(0, Math.min(this.rows.length - 1, now + by));
+    const index = now < 0 && by < Infinity ? 0 : Math.max(0, Math.min(this.rows.length - 1, now + by));
     this.choose(this.rows[this.rows.length - 1 - index].n);
   }
 

@@ -13,7 +13,10 @@ const STATES = {
 };
 const STEPS = { ran: "✓", "not held": "·", "not reached": "·", failed: "✕", "not done": "·" };
 
-const value = (text) => (text === null || text === undefined ? h("em", {}, "nothing") : h("code", {}, text));
+const LONGEST = 160;
+// What is longer is told whole where the messages are.
+const short = (text) => (text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text);
+const value = (text) => (text === null || text === undefined ? h("em", {}, "nothing") : h("code", {}, short(text)));
 
 export function decided(decision) {
   const who = decision.by === "upstream" ? "The auth service answered" : decision.by === "rule" ? `${decision.rule} ${decision.denied ? "denied" : "answered"}` : decision.rule ? `${decision.rule} failed, and the proxy answered` : "The proxy answered";
@@ -36,7 +39,7 @@ function step(one) {
       one.state !== "ran" ? [" ", badge("plain", one.state)] : null, one.outcome ? [" ", badge("rule", one.outcome)] : null),
     one.error && h("p.error", {}, one.error), when,
     one.changes.length ? h("ul.changes-list", {}, one.changes.map((change) => h("li", {}, h("span.dim", {}, `${change.of} `), h("b", {}, change.place), ": ",
-      change.before === null ? null : [h("del", {}, change.before), " "], change.after === null ? h("em", {}, "removed") : h("ins", {}, change.after)))) : null,
+      change.before === null ? null : [h("del", {}, short(change.before)), " "], change.after === null ? h("em", {}, "removed") : h("ins", {}, short(change.after))))) : null,
     one.asked.length ? h("ul.asked", {}, one.asked.map((asked) => h("li", {}, badge("plain", asked.kind), " ", asked.what, " → ", asked.error ? h("em", {}, asked.error) : value(asked.given)))) : null);
 }
 
