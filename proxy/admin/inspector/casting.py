@@ -46,7 +46,7 @@ class Cast:
 
 
 def cast(record: Record, name: str, keys: Mapping[str, str]) -> Cast:
-    """Make a case of a record. `keys` has, by the name of a secret of the rules, the algorithm of a key pair."""
+    """Make a case of a record. `keys` has, by the name of a secret of the rules, the algorithm of its key."""
     return _Casting(record, keys).cast(name)
 
 
@@ -191,11 +191,15 @@ class _Casting:
             self.hmacs.append(name)
             token["secret"] = ""
             return token
-        pair = next((secret for secret, known in self.keys.items() if known == algorithm), None)
+        pair = next((name for name, known in self.keys.items() if known == algorithm), None)
+        public = next((name for name, known in self.keys.items() if known == f"public {algorithm}"), None)
         if isinstance(kid, str) and kid and self._is_fetched(kid):
             token["secret"] = kid
         elif pair is not None:
             token["secret"] = pair
+        elif public is not None:
+            token["secret"] = signer_of(public)
+            self.secrets[token["secret"]] = {"generate": algorithm}
         else:
             token["secret"] = str(kid or f"key_{name}")
             self.secrets.setdefault(token["secret"], {"generate": algorithm if algorithm in GENERATED else "ES256"})
@@ -211,6 +215,11 @@ class _Casting:
         if isinstance(value, dict):
             return {name: self._claims(item) for name, item in value.items()}
         return [self._claims(item) for item in value] if isinstance(value, list) else value
+
+
+def signer_of(name: str) -> str:
+    """Name the key pair whose public half takes the place of a public key of the rules."""
+    return f"{name}-signer"
 
 
 def _parts(text: str) -> tuple[dict[str, Any], dict[str, Any]] | None:

@@ -115,21 +115,22 @@ Algorithm = Callable[[str], str | None]
 
 
 def algorithm_of(secret: str | None) -> str | None:
-    """Give the algorithm of a key in PEM form; None for what is no key."""
+    """Give the algorithm of a key in PEM form, with `public ` before that of a public one; None for what is no key."""
     if secret is None or "-----BEGIN" not in secret:
         return None
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
     from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
+    which = "" if "PRIVATE" in secret else "public "
     try:
         data = secret.encode()
         key = load_pem_private_key(data, None) if "PRIVATE" in secret else load_pem_public_key(data)
     except (ValueError, TypeError):
         return None
     if isinstance(key, rsa.RSAPrivateKey | rsa.RSAPublicKey):
-        return "RS256"
+        return f"{which}RS256"
     if isinstance(key, ed25519.Ed25519PrivateKey | ed25519.Ed25519PublicKey):
-        return "EdDSA"
+        return f"{which}EdDSA"
     if isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey):
-        return "ES384" if key.key_size == 384 else "ES256"
+        return f"{which}{'ES384' if key.key_size == 384 else 'ES256'}"
     return None

@@ -26,6 +26,7 @@ from ...engine.message import Limits
 from ...engine.ruleset import Ruleset
 from ...language.cases.model import Case, Given
 from ...language.cases.playing import Stage
+from ...language.cases.tokens import public_half, secrets_of
 from ...language.compile import Draft, Options, build
 from ...language.document import Source
 from ...language.explain.explanation import trace_of
@@ -34,7 +35,7 @@ from ...language.explain.tracer import Tracer
 from ...observe.board import RuleTexts
 from ...observe.record import Record
 from ...services.rehearsal import rehearse
-from .casting import GENERATED, Cast, cast
+from .casting import GENERATED, Cast, cast, signer_of
 from .saving import Played, expectation, write_file
 
 # What a trial may take: seconds of the processor for one job, bytes of memory for the process.
@@ -43,10 +44,11 @@ MEMORY = 2 << 30
 _TRIED = 5
 # The secret that signs what no secret of the rules does.
 _NOBODYS = "another"
+_UNTOLD = "public RS256"
 
 
 class RuleInputs(msgspec.Struct):
-    """What rules are built from. `keys` has the algorithm of each secret that is a private or public key, by name."""
+    """What rules are built from. `keys` has the algorithm of each secret that is a key, as `algorithm_of` gives it."""
 
     texts: RuleTexts
     public_origin: str | None = None
@@ -159,19 +161,19 @@ class _Secrets:
         self._asked = asked
 
     def get(self, name: str) -> str:
-        from ...language.cases.tokens import secrets_of
-
         self._asked.add(name)
         return secrets_of(Given.model_validate({"secrets": self.given([name])}))[name]
 
     def given(self, names: list[str]) -> dict[str, Any]:
         """Give secrets as a test file has them."""
-        return {
-            name: {"generate": self._keys[name]}
-            if self._keys.get(name) in GENERATED
-            else f"test-only-{name}-{'0' * 48}"
-            for name in names
-        }
+        return {name: self._given(name, self._keys.get(name)) for name in names}
+
+    def _given(self, name: str, algorithm: str | None) -> Any:
+        if algorithm in GENERATED:
+            return {"generate": algorithm}
+        if algorithm is None:
+            return f"test-only-{name}-{'0' * 48}"
+        return public_half(signer_of(name), algorithm.removeprefix("public "))
 
 
 def _of_record(job: Job, record: Record, rules: _Rules, asked: list[str], result: Result) -> None:
@@ -191,6 +193,8 @@ def _of_record(job: Job, record: Record, rules: _Rules, asked: list[str], result
     if job.do == "explain":
         result.trace = played.trace
         return
+    if _UNTOLD in job.rules.keys.values():
+        raise Refused("a public RSA key of the rules is made anew in each run, and can be in no test file")
     again = _play(rules, made.case, made.given, job)
     made.case["expect"] = expectation(played, again)
     if not made.given["secrets"]:

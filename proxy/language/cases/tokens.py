@@ -60,6 +60,11 @@ def public_jwk(name: str, secret: GeneratedKey) -> dict[str, Any]:
     return {**members, "kid": name, "use": "sig", "alg": secret.generate}
 
 
+def public_half(name: str, algorithm: str) -> str:
+    """Give the public key of a generated key in PEM form."""
+    return _public_pem(name, GeneratedKey.model_validate({"generate": algorithm})).decode()
+
+
 def sign(token: Token, secrets: Mapping[str, str | GeneratedKey], claims: Mapping[str, Any], now: float) -> str:
     """Sign a token whose `claims` are filled in; raise UnsignableError."""
     secret = secrets[token.secret] if token.secret is not None else None
