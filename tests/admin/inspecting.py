@@ -92,5 +92,4 @@ def inspected_alone(rules: str, env: Mapping[str, str], *more: str) -> Iterator[
         file.write_text(rules)
         words = ("--upstream", "http://127.0.0.1:1", "--rules", file, "--admin", "127.0.0.1:0", "--inspect", "50")
         with running(*words, *more, "--admin-ready", "workers", env=env) as proxy:
-            proxy.event("admin-ready")
-            yield Inspected(proxy)
+            yield Inspected(proxy, proxy.event("admin-ready")["pid"])

@@ -239,6 +239,10 @@ def test_edited_rules_get_no_secret_of_the_operator() -> None:
         tried = run.post("try", {"request": {"path": "/"}})
         assert dict(tried.json["trace"]["forwarded"]["headers"])["x-key"].startswith("test-only-admin-")
         assert b"canary" not in tried.body
+        [trial] = Path(f"/proc/{run.admin}/task/{run.admin}/children").read_text().split()
+        environment = Path(f"/proc/{trial}/environ").read_text()
+        assert "PYTHONPATH=" in environment
+        assert "VESTIBULE" not in environment
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,10 @@ It is a process of its own because rules that somebody edits in a page may be ho
 port must answer meanwhile. Secrets are texts of a test and key pairs that are made for it: what the rules do is shown
 with all values, and none of them is worth anything.
 
+Why a recorded exchange went as it did is worked out here, when somebody looks, and not by the worker that served it:
+serving pays nothing for it, and a trace of the worker's would have secrets at places that only its expressions name.
+What was replaced may decide otherwise here; where the end is another one, that is said.
+
 Jobs come as lines on stdin, results go as lines to stdout; see trials.py for the other side.
 """
 

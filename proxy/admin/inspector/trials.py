@@ -10,6 +10,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
@@ -22,6 +23,8 @@ _PATIENCE = 4.0
 _WAITING = 4
 _IDLE = 60.0
 _LONGEST = 32 << 20
+_NEEDED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
+_PACKAGE = Path(__file__).resolve().parents[2]
 
 
 class BusyError(Exception):
@@ -73,7 +76,7 @@ class Trials:
             # Its answer would be taken for that to the next one.
             await self.close()
             raise
-        except (OSError, asyncio.IncompleteReadError, msgspec.DecodeError, ValueError):
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, msgspec.DecodeError, ValueError):
             await self.close()
             return Result(refused="it took too much, and its process was ended")
 
@@ -92,15 +95,17 @@ class Trials:
             self._idle.cancel()
             self._idle = None
         if self._process is None or self._process.returncode is not None:
-            kept = {name: value for name, value in os.environ.items() if not name.startswith("VESTIBULE_")}
+            # Of the environment only what a program needs to start; its package is this one, wherever it is begun.
+            kept = {name: os.environ[name] for name in _NEEDED if name in os.environ}
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-P",
                 "-m",
                 "proxy.admin.inspector.trial",
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
-                env=kept,
+                env={**kept, "PYTHONPATH": str(_PACKAGE.parent), "PYDANTIC_DISABLE_PLUGINS": "1"},
                 limit=_LONGEST,
             )
         return self._process
