@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 
 from .gateway import Gateway
 from .listener import Listener
+from .memory import keep_freed
 
 
 def settle() -> None:
@@ -25,6 +26,7 @@ def settle() -> None:
     """
     gc.collect()
     gc.freeze()
+    keep_freed()
     gc.enable()
 
 
