@@ -103,36 +103,35 @@ class RecordFile:
             self._report(error.strerror)
 
     def _append(self, data: bytes) -> None:
-        descriptor = self._current(len(data))
-        start = os.fstat(descriptor).st_size
-        written = os.write(descriptor, data)
-        if written < len(data):
-            # A disk that filled up within a line: no half of a record is left, if nobody wrote behind it.
-            if os.fstat(descriptor).st_size == start + written:
+        descriptor = self._lock(len(data))
+        try:
+            start = os.fstat(descriptor).st_size
+            written = os.write(descriptor, data)
+            if written < len(data):
+                # A disk that filled up within a line: no half of a record is left.
                 os.ftruncate(descriptor, start)
-            raise OSError(0, "the disk is full")
+                raise OSError(0, "the disk is full")
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
-    def _current(self, more: int) -> int:
-        """Give the file to write to, once it has room."""
-        descriptor = self._descriptor
-        if descriptor is not None:
-            state = os.fstat(descriptor)
-            if (
-                state.st_nlink
-                and _is_at(state, self._path)
-                and (not state.st_size or state.st_size + more <= self._size)
-            ):
-                return descriptor
+    def _lock(self, more: int) -> int:
+        """Give the file to write to once it has room, kept from the other workers: each would find room for its own."""
+        while True:
+            descriptor = self._descriptor
+            if descriptor is None:
+                descriptor = self._descriptor = open_recording(self._path)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            state = os.fstat(descriptor)
+            here = _is_at(state, self._path)
+            if here and (not state.st_size or state.st_size + more <= self._size):
+                return descriptor
+            self._descriptor = None
             try:
                 # Another worker may have come first, while this one waited.
-                if _is_at(state, self._path):
+                if here:
                     Path(self._path).replace(f"{self._path}.1")
             finally:
                 os.close(descriptor)
-                self._descriptor = None
-        self._descriptor = open_recording(self._path)
-        return self._descriptor
 
     def _report(self, cause: str | None = None) -> None:
         now = time.monotonic()
