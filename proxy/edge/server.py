@@ -22,12 +22,13 @@ from .memory import keep_freed
 def settle() -> None:
     """Take what is there out of the garbage collector's sight: it stays, and each look at it would hold up the loop.
 
-    The collector looks at what comes after, also where it was not to look at what was made until now.
+    The collector looks at what comes after, also where it was not to look at what was made until now, and the allocator
+    keeps what that leaves.
     """
     gc.collect()
     gc.freeze()
-    keep_freed()
     gc.enable()
+    keep_freed()
 
 
 class Server:
