@@ -1,0 +1,176 @@
+"""One exchange whose messages another proxy carries: its rules, phase by phase, with the effects that they wait for.
+
+It is what `edge/passage.py` is where the messages pass through here. Nothing here knows a protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..engine import returns, run
+from ..engine.errors import EffectFailed, Unreadable
+from ..engine.exchange import Exchange
+from ..engine.message import Limits, Request, Response
+from ..engine.ruleset import Ruleset
+from ..observe.facts import Facts
+from ..observe.trace import Traces, read
+
+if TYPE_CHECKING:
+    from ..edge.gateway import Perform, Record, Tell
+    from ..edge.options import Trust
+
+
+class Worker(Protocol):
+    """What adapters need of the worker that they run in; a Gateway has it. A reload assigns `ruleset`."""
+
+    ruleset: Ruleset
+    clock: Callable[[], float]
+    entropy: Callable[[int], bytes]
+    perform: Perform
+    record: Record
+    tell: Tell
+    limits: Limits
+    trust: Trust
+    traces: Traces | None
+
+
+class Processing:
+    """The rules of one exchange, in the order in which its messages come by.
+
+    Call `begin` when the request is there, with its body if `needs_request` says so; where that gives no answer, let
+    the request go on and call `after` with the upstream's answer, or `refuse` where there is none; and always, at
+    last, `close`. Where the caller is cancelled meanwhile, what runs goes on to its end, and `close` meets what the
+    exchange owes to others. Nothing is raised for what a rule or a message does: it becomes the answer that was
+    declared for it.
+    """
+
+    def __init__(self, worker: Worker, request: Request) -> None:
+        self._worker = worker
+        self._started = perf_counter()
+        self._running: asyncio.Task[Response | None] | None = None
+        self._unreadable: Unreadable | None = None
+        self._fault: Exception | None = None
+        self.answered = False
+        self.facts = Facts(request.ip, request.method, request.url)
+        sent = request.headers.values(b"traceparent")
+        heard = (sent[0] if len(sent) == 1 else b"") if sent else None
+        if worker.traces is not None:
+            self.facts.trace = worker.traces.begin(heard)
+        elif heard is not None:
+            self.facts.trace = read(heard)
+        self.exchange: Exchange = run.begin(worker.ruleset, request, clock=worker.clock, entropy=worker.entropy)
+        self.is_return = returns.is_reserved(request.path)
+        if not self.is_return:
+            try:
+                self.exchange.ruleset.choose(self.exchange)
+            except Unreadable as unreadable:
+                self._unreadable = unreadable
+            except Exception as error:
+                self._fault = error
+
+    @property
+    def needs_request(self) -> bool:
+        """Say whether the request's body must be there before `begin`."""
+        if self._unreadable is not None or self._fault is not None:
+            return False
+        return self.is_return or run.needs_request(self.exchange)
+
+    @property
+    def longest(self) -> int:
+        """Give the most bytes that the request's body may have, where it is read."""
+        return min(self._worker.limits.body, returns.LONGEST) if self.is_return else self._worker.limits.body
+
+    def needs_response(self, status: int) -> bool:
+        """Say whether the body of the upstream's answer must be there before `after`."""
+        return run.needs_response(self.exchange, status)
+
+    async def begin(self) -> Response | None:
+        """Run the rules on the request; None means that it goes on to the upstream as the exchange has it now."""
+        if self._unreadable is not None:
+            return await self.refuse(self._unreadable.status, self._unreadable.cause)
+        if self._fault is not None:
+            return await self.refuse(500, f"the rules could not be chosen: {type(self._fault).__name__}")
+        content = self.exchange.request.content
+        if content is not None and self.needs_request and len(content) > self.longest:
+            return await self.refuse(413, "the body is over the limit")
+        answer = await self._settle(returns.resume if self.is_return else run.before, self.exchange)
+        if answer is None and self.facts.trace is not None:
+            self.facts.trace.lay(self.exchange.request.headers)
+        return answer
+
+    async def after(self, response: Response) -> Response:
+        """Run the rules on the upstream's answer; gives the answer for the client."""
+        content = response.content
+        if content is not None and self.needs_response(response.status) and len(content) > self._worker.limits.body:
+            return await self.refuse(502, "the answer's body is over the limit")
+        answer = await self._settle(run.after, self.exchange, response)
+        return answer if answer is not None else self._faulted("the rules gave no answer")
+
+    async def refuse(self, status: int, cause: str) -> Response:
+        """Answer for the proxy itself, by the rules on such answers; `cause` is logged, not shown."""
+        self.facts.error = cause
+        answer = await self._settle(run.refuse, self.exchange, status, cause)
+        if answer is None:
+            return self._faulted("the rules gave no answer")
+        if answer.status == 503 and status == 503:
+            answer.headers.set(b"Retry-After", b"1")
+        return answer
+
+    async def close(self, *, hung_up: bool = False) -> None:
+        """End the exchange: what it owes is met, and it is logged. `hung_up` says that nobody took the answer."""
+        self.facts.hung_up = hung_up
+        if self._running is not None:
+            await asyncio.wait([self._running])
+        if not self.answered and self.exchange.obligations is not None:
+            await self.refuse(400, "the client hung up")
+        self.facts.total = (perf_counter() - self._started) * 1000
+        self._worker.record(self.exchange, self.facts)
+
+    def _faulted(self, cause: str) -> Response:
+        self.facts.error = cause
+        return self._answer(run.fault(self.exchange, 500, cause))
+
+    def _answer(self, response: Response) -> Response:
+        self.answered = True
+        self.facts.status = response.status
+        return response
+
+    async def _settle(self, begin: Callable[..., run.Result | run.Pending], *arguments: Any) -> Response | None:
+        """Run a phase to its end, also where the caller is cancelled."""
+        try:
+            result = begin(*arguments)
+            if type(result) is run.Pending:
+                self._running = asyncio.ensure_future(self._perform(result))
+                answer = await asyncio.shield(self._running)
+                self._running = None
+            else:
+                answer = result  # type: ignore[assignment]
+        except Exception as error:
+            return self._faulted(f"a fault of the proxy: {type(error).__name__}")
+        return answer if answer is None else self._answer(answer)
+
+    async def _perform(self, pending: run.Pending) -> Response | None:
+        while True:
+            begun = perf_counter()
+            value, failure = await _try(self._worker.perform(pending.effect, self.exchange), pending.budget)
+            spent = perf_counter() - begun
+            result = pending.resume(value, spent) if failure is None else pending.fail(failure, spent)
+            if type(result) is not run.Pending:
+                return result  # type: ignore[return-value]
+            pending = result
+
+
+async def _try(performed: Awaitable[Any], seconds: float) -> tuple[Any, EffectFailed | None]:
+    """Await what a service does for a rule; gives its value, or why there is none."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await performed, None
+    except TimeoutError:
+        return None, EffectFailed("the service did not answer in time", late=True)
+    except EffectFailed as failed:
+        return None, failed
+    except Exception as error:
+        return None, EffectFailed(f"the service failed: {type(error).__name__}")
