@@ -78,7 +78,7 @@ def command(kind: str | None, folder: Path, *, listing: bool) -> None:
     """Make a working folder: settings, first rules with their tests, secrets, a page on how to go on.
 
     FOLDER is the current one when it is not given. A file that is there already is never written over: then nothing is
-    written at all. There is no compose file in it yet.
+    written at all. `vestibule export compose` prints a compose file for it.
     """
     if listing:
         for name in KINDS:
