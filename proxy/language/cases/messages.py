@@ -27,6 +27,21 @@ class CaseError(Exception):
 
 def make_request(given: GivenRequest, ruleset: Ruleset, limits: Limits, kind: type[Request] = Request) -> Request:
     """Make a request; raise CaseError, or Unreadable for one that is refused before there is an exchange."""
+    method, written = write_target(given, ruleset)
+    target, query = canonical(written)
+    headers, content = write_request(given)
+    for name in _ONCE:
+        if len(headers.values(name)) > 1:
+            raise Unreadable("request", f"there is more than one {name.decode()}")
+    host = headers.text(b"host") or "localhost"
+    return kind(
+        method, target, query, headers, content,
+        limits=limits, scheme=given.scheme, host=host, ip=given.ip, ips=(given.ip, *given.through),
+    )  # fmt: skip
+
+
+def write_target(given: GivenRequest, ruleset: Ruleset) -> tuple[str, str]:
+    """Write the method and the target of a request, as they would be sent; raise CaseError."""
     method, path = given.method, given.path
     if given.operation is not None:
         found = {operation.name: operation for operation in ruleset.operations}.get(given.operation)
@@ -37,37 +52,34 @@ def make_request(given: GivenRequest, ruleset: Ruleset, limits: Limits, kind: ty
         path += "/" if given.path is None and found.path.slash else ""
     if path is None:
         raise CaseError("a request needs an `operation` or a `path`")
-    target, query = canonical(path)
     if given.query:
         pairs = [(name, value) for name, values in given.query.items() for value in listed(values)]
-        query = (f"{query}&" if query else "") + urlencode(pairs)
-    headers, content = _content(given, "request")
-    for name in _ONCE:
-        if len(headers.values(name)) > 1:
-            raise Unreadable("request", f"there is more than one {name.decode()}")
-    host = headers.text(b"host") or "localhost"
+        path += ("&" if path.partition("?")[2] else "" if path.endswith("?") else "?") + urlencode(pairs)
+    return method or "GET", path
+
+
+def write_request(given: GivenRequest) -> tuple[Headers, bytes | None]:
+    """Write the headers and the body of a request, as they would be sent."""
+    headers, content = write_content(given, "request")
     if given.cookies:
         headers.add(b"Cookie", "; ".join(f"{name}={value}" for name, value in given.cookies.items()).encode())
-    return kind(
-        method or "GET", target, query, headers, content,
-        limits=limits, scheme=given.scheme, host=host, ip=given.ip, ips=(given.ip, *given.through),
-    )  # fmt: skip
+    return headers, content
 
 
 def make_response(given: GivenUpstream, limits: Limits, kind: type[Response] = Response) -> Response:
     """Make an answer of the auth service."""
-    headers, content = _content(given, "response")
+    headers, content = write_content(given, "response")
     return kind(given.status, headers, content, limits=limits, reason=given.reason)
 
 
 def make_answer(given: GivenLookup) -> Answer:
     """Make the answer to a lookup."""
-    headers, content = _content(given, "response", coded=False)
+    headers, content = write_content(given, "response", coded=False)
     lines = tuple((name.decode("latin-1"), value.decode()) for name, _, value in headers.lines)
     return Answer(given.status, lines, content or b"")
 
 
-def _content(
+def write_content(
     given: Content, side: Literal["request", "response"], *, coded: bool = True
 ) -> tuple[Headers, bytes | None]:
     """Write the headers and the body of a message; a body that is written as a value is coded as its headers say."""

@@ -1,4 +1,8 @@
-"""Plays the exchanges of a case: one after the other or together, on one clock, by the engine that serves."""
+"""Plays the exchanges of a case: one after the other or together, on one clock, by the engine that serves.
+
+Here the engine is called with the messages at once. Who brings them to it by another way takes the exchanges from
+`Stage.groups`, plays each as a Playing, and gives them to `Stage.played`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from ...engine.message import Headers, Limits, Request, Response
 from ...engine.ruleset import Ruleset
 from ..cel import to_json
 from .comparison import compare
-from .content import Expectation, GivenUpstream, listed
+from .content import Expectation, GivenRequest, GivenUpstream, listed
 from .expressions import Seen, compiled
 from .filling import fillings
 from .findings import Finding, Fix, Loc
@@ -67,30 +71,37 @@ class Stage:
     def clock(self) -> float:
         return self.now
 
-    def perform(self, effect: Effect, play: _Playing) -> object:
-        self.world.lookups, self.world.calls = play.lookups, play.calls
+    def perform(self, effect: Effect, playing: Playing) -> object:
+        """Perform an effect of an exchange at once: its result, or a Waiting; raise EffectFailed or CaseError."""
+        self.world.lookups, self.world.calls = playing.lookups, playing.calls
         return self._performer.perform(effect)
 
     def play(self) -> Played:
         """Play the whole case."""
-        case = self.case
-        if case.exchanges is None:
-            if case.request is None:
-                raise ValueError("a case without a request is not played")
-            only = OneByOne(request=case.request, upstream=case.upstream)
-            if "expect" in case.model_fields_set:
-                only = only.model_copy(update={"expect": case.expect})
-            groups = list(_groups(only))
-        else:
-            groups = [group for exchange in case.exchanges for group in _groups(exchange)]
         played: list[_Playing] = []
-        for wait, group in groups:
+        for wait, group in self.groups():
             self.now += wait
             playing = [_Playing(self, play, answers) for play, answers in group]
             _drive(playing)
             played += playing
+        return self.played(played)
+
+    def groups(self) -> list[Group]:
+        """Give the exchanges in groups, one group after the other."""
+        case = self.case
+        if case.exchanges is not None:
+            return [group for exchange in case.exchanges for group in _groups(exchange)]
+        if case.request is None:
+            raise ValueError("a case without a request is not played")
+        only = OneByOne(request=case.request, upstream=case.upstream)
+        if "expect" in case.model_fields_set:
+            only = only.model_copy(update={"expect": case.expect})
+        return list(_groups(only))
+
+    def played(self, played: Sequence[Playing]) -> Played:
+        """Say what came of the case."""
         ran = dict.fromkeys(name for one in played for name in one.ran)
-        places = {id(play): loc for loc, play in _places(case)}
+        places = {id(play): loc for loc, play in _places(self.case)}
         fixes = (
             Fix((*places.get(id(one.play), ()), "expect", *fix.loc), fix.value) for one in played for fix in one.fixes
         )
@@ -117,7 +128,7 @@ def _told(findings: Sequence[list[Finding]]) -> Iterator[Finding]:
         first = last
 
 
-class _Answers:
+class Answers:
     """The auth service's answers to an exchange and its repetitions."""
 
     def __init__(self, play: Play) -> None:
@@ -134,15 +145,16 @@ class _Answers:
         return self._given[self._calls - 1]
 
 
-_Group = tuple[float, list[tuple[Play, _Answers]]]
+# What is under way at the same time, and how long the clock goes on before.
+Group = tuple[float, list[tuple[Play, Answers]]]
 
 
-def _groups(exchange: OneByOne | Together) -> Sequence[_Group]:
+def _groups(exchange: OneByOne | Together) -> Sequence[Group]:
     """Give what is under way at the same time, one group after the other, with how long the clock goes on before."""
     if isinstance(exchange, OneByOne):
-        answers = _Answers(exchange)
+        answers = Answers(exchange)
         return [(exchange.wait, [(exchange, answers)])] * exchange.repeat
-    return [(exchange.wait, [pair for play in exchange.together for pair in [(play, _Answers(play))] * play.repeat])]
+    return [(exchange.wait, [pair for play in exchange.together for pair in [(play, Answers(play))] * play.repeat])]
 
 
 def _drive(playing: Sequence[_Playing]) -> None:
@@ -158,19 +170,58 @@ def _drive(playing: Sequence[_Playing]) -> None:
             resting[0].give_up()
 
 
-class _Playing:
-    """One exchange under way."""
+class Playing:
+    """One exchange of a case: what it is given, and what came of it."""
 
-    def __init__(self, stage: Stage, play: Play, answers: _Answers) -> None:
+    def __init__(self, stage: Stage, play: Play, answers: Answers) -> None:
         self.stage = stage
         self.play = play
         self.answers = answers
-        self.call = stage.watch.exchange()
         self.lookups = play.lookups
         self.calls: list[Lookup] = []
         self.findings: list[Finding] = []
         self.fixes: list[Fix] = []
         self.ran: list[str] = []
+
+    def begin(self) -> tuple[GivenRequest, Expectation]:
+        """Give the request and what is expected, with the names that are known by now."""
+        names, play = self.stage.names, self.play
+        given = names.fill(play.request, play.tokens), names.fill(play.expect or Expectation(), play.tokens)
+        self.lookups = names.fill(play.lookups, play.tokens)
+        return given
+
+    def answer(self) -> GivenUpstream:
+        """Give the answer of the auth service to the call that is made now; raise CaseError."""
+        return self.stage.names.fill(self.answers.next(), self.play.tokens)
+
+    def end(self, expect: Expectation, exchange: Exchange, forwarded: Request | None, answer: Response | None) -> None:
+        """Compare what came with what is expected, and keep what later exchanges name."""
+        found = compare(expect, exchange, forwarded, answer, self.calls)
+        self.findings += found
+        if "expect" in self.play.model_fields_set:
+            self.fixes += [finding.fix for finding in found if finding.fix is not None]
+            self.fixes += fillings(expect, exchange, forwarded, answer)
+        shadows = [note.rule for note in exchange.notes if note.kind == "shadow"]
+        self.ran = [*exchange.ran, *shadows]
+        seen = Seen(forwarded, answer, tuple(self.calls))
+        for source in expect.holds or ():
+            held, why = _value(source, seen)
+            if held is not True:
+                self.findings.append(Finding(f"holds: {source}: {why or f'expected true, got {held!r}'}"))
+        for name, source in self.play.keep.items():
+            value, why = _value(source, seen)
+            if why is None:
+                self.stage.names.keep(name, value)
+            else:
+                self.findings.append(Finding(f"keep.{name}: {source}: {why}"))
+
+
+class _Playing(Playing):
+    """One exchange under way in the engine."""
+
+    def __init__(self, stage: Stage, play: Play, answers: Answers) -> None:
+        super().__init__(stage, play, answers)
+        self.call = stage.watch.exchange()
         self.rest: _Rest = None
         self.over = False
         self._run = self._play()
@@ -193,10 +244,8 @@ class _Playing:
             self.over = True
 
     def _play(self) -> Generator[_Rest, None, None]:
-        stage, play, call = self.stage, self.play, self.call
-        names, tokens = stage.names, play.tokens
-        given, expect = names.fill(play.request, tokens), names.fill(play.expect or Expectation(), tokens)
-        self.lookups = names.fill(play.lookups, tokens)
+        stage, call = self.stage, self.call
+        given, expect = self.begin()
         forwarded: Request | None = None
         try:
             request = make_request(given, stage.ruleset, stage.limits, stage.watch.request)
@@ -205,7 +254,7 @@ class _Playing:
             exchange = self._begin(Request("GET", "/", None, Headers(), limits=stage.limits))
             exchange.chosen = stage.ruleset.none
             answer = yield from self._settle(call(run.refuse, exchange, error.status, error.cause))
-            self._end(expect, exchange, None, answer)
+            self.end(expect, exchange, None, answer)
             return
         exchange = self._begin(request)
         try:
@@ -220,13 +269,13 @@ class _Playing:
         if answer is None:
             forwarded = exchange.request.copy()
             yield None
-            upstream = names.fill(self.answers.next(), tokens)
+            upstream = self.answer()
             if upstream.fails is not None:
                 result = call(run.refuse, exchange, *_UPSTREAM_FAILURES[upstream.fails])
             else:
                 result = call(run.after, exchange, make_response(upstream, stage.limits, stage.watch.response))
             answer = yield from self._settle(result)
-        self._end(expect, exchange, forwarded, answer)
+        self.end(expect, exchange, forwarded, answer)
 
     def _begin(self, request: Request) -> Exchange:
         stage = self.stage
@@ -250,26 +299,6 @@ class _Playing:
             else:
                 result = self.call(result.resume, value, 0.0)
         return result
-
-    def _end(self, expect: Expectation, exchange: Exchange, forwarded: Request | None, answer: Response | None) -> None:
-        found = compare(expect, exchange, forwarded, answer, self.calls)
-        self.findings += found
-        if "expect" in self.play.model_fields_set:
-            self.fixes += [finding.fix for finding in found if finding.fix is not None]
-            self.fixes += fillings(expect, exchange, forwarded, answer)
-        shadows = [note.rule for note in exchange.notes if note.kind == "shadow"]
-        self.ran = [*exchange.ran, *shadows]
-        seen = Seen(forwarded, answer, tuple(self.calls))
-        for source in expect.holds or ():
-            held, why = _value(source, seen)
-            if held is not True:
-                self.findings.append(Finding(f"holds: {source}: {why or f'expected true, got {held!r}'}"))
-        for name, source in self.play.keep.items():
-            value, why = _value(source, seen)
-            if why is None:
-                self.stage.names.keep(name, value)
-            else:
-                self.findings.append(Finding(f"keep.{name}: {source}: {why}"))
 
 
 def _value(source: str, seen: Seen) -> tuple[object, str | None]:
