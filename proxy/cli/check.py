@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from ..language.targets import ALIASES, TARGETS
 from .output import stdout_has_color
 from .reports import FORMATS, Report
 
@@ -24,18 +25,27 @@ from .reports import FORMATS, Report
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="The folder of the secrets that the rules name; one that is not there is a warning.",
 )
-def command(rules: tuple[Path, ...], shape: str, *, strict: bool, secrets: Path | None) -> None:
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    type=click.Choice([*TARGETS, *ALIASES]),
+    help="Where the rules are to run too, as `run --serve` names it; what cannot run there is an error.",
+)
+def command(
+    rules: tuple[Path, ...], shape: str, *, strict: bool, secrets: Path | None, targets: tuple[str, ...]
+) -> None:
     """Report every problem of rule files and of the packs they name.
 
     RULES are files, or folders with everything below them. Exits 1 when there is an error.
     """
-    report = check(rules, secrets)
+    report = check(rules, secrets, targets)
     click.echo(FORMATS[shape](report, stdout_has_color()), nl=False)
     click.echo(report.summary(), err=True)
     sys.exit(1 if report.problems.errors or (strict and report.problems.warnings) else 0)
 
 
-def check(rules: tuple[Path, ...], secrets: Path | None = None) -> Report:
+def check(rules: tuple[Path, ...], secrets: Path | None = None, targets: tuple[str, ...] = ()) -> Report:
     """Build the rules and keep what was found."""
     from ..language.compile import Options, build
     from ..language.document import Source
@@ -50,7 +60,7 @@ def check(rules: tuple[Path, ...], secrets: Path | None = None) -> Report:
             texts[pack.name] = pack.text
         return pack
 
-    built = build(sources, Options(secrets=_secrets(secrets), packs=packs), problems)
+    built = build(sources, Options(secrets=_secrets(secrets), packs=packs, targets=targets), problems)
     return Report(built.problems, texts, len(sources))
 
 

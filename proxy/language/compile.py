@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from ..engine.ruleset import PathPattern, Rule, Ruleset, Step
 from ..engine.suspension import resuming_steps
-from . import model
+from . import model, targets
 from .action import Phase
 from .actions import ACTIONS
 from .cel import BOOL, CelCodec
@@ -93,6 +93,8 @@ def build(
     for draft in drafts:
         _finish(draft)
         warn(draft.scope, draft.model, draft.steps, unverified)
+    for target in options.targets:
+        targets.check(drafts, target)
     warn_of_order([(draft.scope, draft.model, draft.steps) for draft in drafts])
     if problems.errors:
         return Built(None, problems)

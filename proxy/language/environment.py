@@ -35,7 +35,8 @@ _STAND_IN = compile("dyn(null)", Environment())
 class Options:
     """What a rule set is built with. `secrets` gives a secret by name, `packs` the text of a pack by name.
 
-    With `need_secrets` a secret that is not there is an error, else a warning.
+    With `need_secrets` a secret that is not there is an error, else a warning. `targets` are those where the rules are
+    to run (targets.py), beside the proxy itself.
     """
 
     secrets: Callable[[str], str | None]
@@ -44,6 +45,7 @@ class Options:
     allow_redirects: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     need_secrets: bool = False
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -38,6 +38,7 @@ CODES: dict[str, str] = {
     "not-a-value": "A name that is only read by its members stands alone.",
     "not-literal": "A function takes a literal text where it got something computed.",
     "open-on-error": "`on_error: continue` would let through what the rule is to stop.",
+    "not-on-target": "The proxy that is to ask for these rules cannot do what one of them needs.",
     "repeated-key": "A key stands twice in a map of an expression.",
     "reserved-word": "A name in an expression is a word that CEL keeps for itself.",
     "secret-here": "A secret is used where it could reach the client or a log.",
