@@ -21,10 +21,10 @@ from .language.document import Document, Source, load, plain
 from .language.fields import Duration
 from .language.problems import Problems, render
 from .language.validation import explain_validation
+from .services.rulefiles import SETTINGS
 from .services.store.address import hide_password, parse_store
 
 PREFIX = "VESTIBULE_"
-DEFAULT_FILE = "vestibule.yaml"
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|kB|MB|GB)?")
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 # What a worker takes before it has served anything, and some to serve with.
@@ -441,7 +441,7 @@ def load_settings(file: Path | None, environ: Mapping[str, str], flags: Mapping[
 
 
 def _read_file(file: Path | None, faults: list[str]) -> Document | None:
-    path = file or Path(DEFAULT_FILE)
+    path = file or Path(SETTINGS)
     if file is None and not path.is_file():
         return None
     try:
@@ -451,13 +451,19 @@ def _read_file(file: Path | None, faults: list[str]) -> Document | None:
         faults.append(f"{path}: error[unreadable-file]: the settings cannot be read: {words}")
         return None
     problems = Problems()
-    document = load(Source(str(path), text), problems)
+    document = check_file(Source(str(path), text), problems)
+    faults += [render(problem, hide_password(text)) for problem in problems]
+    return document
+
+
+def check_file(source: Source, problems: Problems) -> Document | None:
+    """Find what is wrong in a file of settings by itself; None when it is no YAML that holds together."""
+    document = load(source, problems)
     if document is not None:
         try:
             Settings.model_validate(plain(document.data))
         except ValidationError as error:
             explain_validation(error, Settings, document, (), problems)
-    faults += [render(problem, hide_password(text)) for problem in problems]
     return document
 
 

@@ -1,4 +1,4 @@
-"""`vestibule check`: every problem of rule files, before they are served."""
+"""`vestibule check`: every problem of rule files, and of the settings beside them, before they are served."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from ..language.document import Source
+from ..language.problems import Problems
 from ..language.targets import ALIASES, TARGETS
 from .output import stdout_has_color
 from .reports import FORMATS, Report
@@ -37,7 +39,8 @@ def command(
 ) -> None:
     """Report every problem of rule files and of the packs they name.
 
-    RULES are files, or folders with everything below them. Exits 1 when there is an error.
+    RULES are files, or folders with everything below them; a `vestibule.yaml` at the top of one is checked as settings,
+    without variables and flags. Exits 1 when there is an error.
     """
     report = check(rules, secrets, targets)
     click.echo(FORMATS[shape](report, stdout_has_color()), nl=False)
@@ -48,11 +51,14 @@ def command(
 def check(rules: tuple[Path, ...], secrets: Path | None = None, targets: tuple[str, ...] = ()) -> Report:
     """Build the rules and keep what was found."""
     from ..language.compile import Options, build
-    from ..language.document import Source
-    from ..services.rulefiles import find_pack, read
+    from ..services.rulefiles import find_pack, read, read_text, settings_files
 
     sources, problems = read(rules)
     texts = {source.name: source.text for source in sources}
+    for file in settings_files(rules):
+        if (settings := read_text(file, problems)) is not None:
+            texts[settings.name] = _check_settings(settings, problems)
+    files = len(texts)
 
     def packs(name: str) -> Source | None:
         pack = find_pack(name, rules, problems)
@@ -61,7 +67,17 @@ def check(rules: tuple[Path, ...], secrets: Path | None = None, targets: tuple[s
         return pack
 
     built = build(sources, Options(secrets=_secrets(secrets), packs=packs, targets=targets), problems)
-    return Report(built.problems, texts, len(sources))
+    return Report(built.problems, texts, files)
+
+
+def _check_settings(source: Source, problems: Problems) -> str:
+    """Check settings; gives their text as it may be shown."""
+    # Most checks are of rules alone.
+    from ..services.store.address import hide_password
+    from ..settings import check_file
+
+    check_file(source, problems)
+    return hide_password(source.text)
 
 
 def _secrets(folder: Path | None) -> Callable[[str], str | None]:

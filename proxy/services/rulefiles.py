@@ -14,6 +14,8 @@ from ..language.document import SIZE, Source
 from ..language.problems import Mark, Problems
 
 PACK = "pack.yaml"
+# The operator's, in the folder that `vestibule init` makes.
+SETTINGS = "vestibule.yaml"
 _SUFFIXES = (".yaml", ".yml")
 _NOT_RULES = (".test.yaml", ".test.yml")
 _PACK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -27,7 +29,8 @@ _START = Mark(1, 1, 2)
 def read(paths: Iterable[str | Path]) -> tuple[list[Source], Problems]:
     """Read rule files, in the order of their names, a folder with everything below it.
 
-    Test files, packs and hidden names are left out. A folder without a rule file is a problem: nobody means it.
+    Test files, packs, settings and hidden names are left out. A folder without a rule file is a problem: nobody means
+    it.
     """
     problems = Problems()
     found: dict[str, Path] = {}
@@ -57,6 +60,11 @@ def yaml_files(paths: Iterable[str | Path]) -> list[Path]:
         for file in files:
             found.setdefault(_real(file), file)
     return list(found.values())
+
+
+def settings_files(paths: Iterable[str | Path]) -> list[Path]:
+    """Find the settings that lie in folders of rules, at the top of them."""
+    return [file for given in map(Path, paths) if (file := given / SETTINGS).is_file()]
 
 
 def find_pack(name: str, near: Iterable[str | Path], problems: Problems | None = None) -> Source | None:
@@ -109,7 +117,7 @@ def _rule_files(path: Path, problems: Problems) -> Iterator[Path]:
 
 
 def _is_rule_file(path: Path) -> bool:
-    return path.suffix in _SUFFIXES and path.name != PACK and not path.name.endswith(_NOT_RULES)
+    return path.suffix in _SUFFIXES and path.name not in (PACK, SETTINGS) and not path.name.endswith(_NOT_RULES)
 
 
 def read_text(path: Path, problems: Problems) -> Source | None:

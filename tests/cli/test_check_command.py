@@ -77,6 +77,21 @@ def test_warnings_alone_end_with_0_and_with_1_when_strict(rules: Path) -> None:
     assert check(rules, "--strict").exit_code == 1
 
 
+def test_the_settings_of_a_working_folder_are_checked_as_settings(tmp_path: Path, rules: Path) -> None:
+    rules.write_text(GOOD, encoding="utf-8")
+    settings = tmp_path / "vestibule.yaml"
+    settings.write_text("listen: 127.0.0.1:8080\nupstream: sandbox:kibo\n", encoding="utf-8")
+    done = check(tmp_path)
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "2 files: no problem\n")
+    settings.write_text("store: reddis://user:test-only@host\nworkrs: 2\n", encoding="utf-8")
+    done = check(tmp_path)
+    assert done.exit_code == 1
+    assert f"{settings}:1:8: error" in done.stdout
+    assert f"{settings}:2:1: error[unknown-key]" in done.stdout
+    assert "did you mean 'workers'?" in done.stdout
+    assert "test-only" not in done.stdout + done.stderr
+
+
 def test_problems_of_all_files_are_found_in_one_run(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(FIVE, encoding="utf-8")
     (tmp_path / "b.yaml").write_text("a: [", encoding="utf-8")
