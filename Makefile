@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DELETE_ON_ERROR:
-.PHONY: help run test check unit browser screenshots clients figures fuzz attack-envoy compiled test-compiled bench bench-growth bench-page bench-micro bench-peers docs clean
+.PHONY: help run test check unit browser screenshots clients figures fuzz attack-envoy compiled test-compiled lock audit release bench bench-growth bench-page bench-micro bench-peers docs clean
 
 help:
 	@echo 'make run    start the sandbox shop with Vestibule and the Kibo example rules in front of it'
@@ -23,6 +23,9 @@ help:
 	@echo 'make bench-growth  how cost grows with rules, bodies, connections; tables and plots into tests/benchmarks/README.md'
 	@echo 'make bench-micro  the cost of single parts'
 	@echo 'make compiled  the hot path compiled, in .venv-compiled (needs a C compiler); make test-compiled tests it'
+	@echo 'make release  wheel, sdist, bill of materials and lock of this commit, into build/dist'
+	@echo 'make lock   pin what the image installs, with hashes (UPGRADE=--upgrade takes the newest)'
+	@echo 'make audit  look the lock up among known vulnerabilities (asks a service on the network)'
 	@echo 'make docs   write the generated pages again'
 	@echo 'make clean  remove what was built'
 
@@ -110,6 +113,42 @@ test-compiled: .venv-compiled/.installed
 
 COMPILED_TESTS := $(addprefix tests/,acceptance admin attack auth0 cli edge engine faults kibo language oauth observe services sfcc test_cases.py)
 
+# What the image installs: every extra but those for tests. A pin stays as long as it fits.
+IMAGE_EXTRAS := otel redis
+UPGRADE ?=
+lock: .venv-release/.installed
+	.venv-release/bin/uv pip compile pyproject.toml $(addprefix --extra ,$(IMAGE_EXTRAS)) --universal --python-version 3.11 \
+	  --generate-hashes --custom-compile-command 'make lock' --quiet $(UPGRADE) --output-file deploy/requirements.lock
+	@for machine in x86_64 aarch64; do for version in 3.11 3.12 3.13 3.14; do \
+	  .venv-release/bin/uv pip install --dry-run --quiet --target build/nowhere --only-binary :all: --require-hashes \
+	    --python-platform $$machine-manylinux_2_28 --python-version $$version --requirement deploy/requirements.lock \
+	  || { echo "there is no wheel of all that is pinned for CPython $$version on $$machine" >&2; exit 1; }; done; done
+
+audit: .venv-release/.installed
+	.venv-release/bin/pip-audit --require-hashes --disable-pip --requirement deploy/requirements.lock
+
+# Of what is committed, and nothing else; the bill is that of an environment that the lock and the wheel alone make.
+release: $(STAMP) .venv-release/.installed lock
+	@git diff --quiet HEAD -- || { echo 'commit first (the lock too): a release is made of a commit' >&2; exit 1; }
+	rm -rf build/dist build/source build/image
+	mkdir -p build/dist build/source
+	git archive HEAD | tar -x -C build/source
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --no-isolation --outdir build/dist build/source
+	.venv-release/bin/uv venv --quiet --python $(BIN)/python build/image
+	.venv-release/bin/uv pip install --quiet --python build/image --require-hashes --requirement deploy/requirements.lock
+	.venv-release/bin/uv pip install --quiet --python build/image --no-deps build/dist/*.whl
+	.venv-release/bin/cyclonedx-py environment build/image/bin/python --pyproject pyproject.toml --mc-type application \
+	  --output-reproducible --output-file build/dist/vestibule.cdx.json
+	build/image/bin/python deploy/release/bill.py build/dist/vestibule.cdx.json
+	cp deploy/requirements.lock build/dist
+	cd build/dist && sha256sum *.whl *.tar.gz *.json *.lock > SHA256SUMS
+	build/image/bin/vestibule version --json
+
+.venv-release/.installed:
+	$(PYTHON) -m venv .venv-release
+	.venv-release/bin/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7.5' 'pip-audit>=2.10' 'uv>=0.13'
+	@touch $@
+
 # Alone on the machine; peers that are not installed are named, with the line that installs them.
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(ARGUMENTS)
@@ -144,5 +183,5 @@ docs: $(STAMP)
 	$(BIN)/vestibule reference --metrics --into deploy/METRICS.md
 
 clean:
-	rm -rf $(VENV) .venv-compiled .compiled .venv-envoy .venv-mitmproxy .bench build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz .coverage*
+	rm -rf $(VENV) .venv-compiled .compiled .venv-envoy .venv-mitmproxy .venv-release .bench build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,3 +15,5 @@ The map, in the order in which imports may point (each line may use those above 
 """
 
 __version__ = "0.1.0"
+# The commit, once git has made an archive of it: see .gitattributes.
+__revision__ = "$Format:%H$"

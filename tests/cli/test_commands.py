@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 
 from proxy import __version__
 from proxy.cli import COMMANDS, cli
+from proxy.engine import phase
 
 
 def vestibule(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -78,11 +80,18 @@ def test_version_is_one_line() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"vestibule {__version__}\n", "")
 
 
-def test_version_as_json_names_what_reads_http_yaml_and_tokens() -> None:
+def test_version_as_json_says_of_what_it_is_made() -> None:
     found = json.loads(vestibule("version", "--json").stdout)
     assert found["vestibule"] == __version__
     assert found["python"].split()[1] == ".".join(map(str, sys.version_info[:3]))
-    assert set(found["parts"]) == {"aiohttp", "cryptography", "msgspec", "pydantic", "PyJWT", "PyYAML"}
+    # A checkout is not a revision: files of it may have been edited.
+    assert found["revision"] is None
+    assert found["compiled"] is not str(phase.__file__).endswith(".py")
+    assert found["libraries"]["aiohttp"] == version("aiohttp")
+    assert {"cryptography", "hiredis", "msgspec", "opentelemetry-sdk", "pydantic", "pyjwt", "pyyaml"} <= found[
+        "libraries"
+    ].keys()
+    assert not {"pytest", "vestibule"} & found["libraries"].keys()
 
 
 def test_the_version_is_that_of_the_distribution() -> None:
