@@ -116,11 +116,11 @@ COMPILED_TESTS := $(addprefix tests/,acceptance admin attack auth0 cli edge engi
 # What the image installs: every extra but those for tests. A pin stays as long as it fits.
 IMAGE_EXTRAS := otel redis
 UPGRADE ?=
-lock: .venv-release/.installed
-	.venv-release/bin/uv pip compile pyproject.toml $(addprefix --extra ,$(IMAGE_EXTRAS)) --universal --python-version 3.11 \
+lock: $(STAMP)
+	$(BIN)/uv pip compile pyproject.toml $(addprefix --extra ,$(IMAGE_EXTRAS)) --universal --python-version 3.11 \
 	  --generate-hashes --custom-compile-command 'make lock' --quiet $(UPGRADE) --output-file deploy/requirements.lock
 	@for machine in x86_64 aarch64; do for version in 3.11 3.12 3.13 3.14; do \
-	  .venv-release/bin/uv pip install --dry-run --quiet --target build/nowhere --only-binary :all: --require-hashes \
+	  $(BIN)/uv pip install --dry-run --quiet --target build/nowhere --only-binary :all: --require-hashes \
 	    --python-platform $$machine-manylinux_2_28 --python-version $$version --requirement deploy/requirements.lock \
 	  || { echo "there is no wheel of all that is pinned for CPython $$version on $$machine" >&2; exit 1; }; done; done
 
@@ -134,19 +134,20 @@ release: $(STAMP) .venv-release/.installed lock
 	mkdir -p build/dist build/source
 	git archive HEAD | tar -x -C build/source
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --no-isolation --outdir build/dist build/source
-	.venv-release/bin/uv venv --quiet --python $(BIN)/python build/image
-	.venv-release/bin/uv pip install --quiet --python build/image --require-hashes --requirement deploy/requirements.lock
-	.venv-release/bin/uv pip install --quiet --python build/image --no-deps build/dist/*.whl
+	$(BIN)/uv venv --quiet --python $(BIN)/python build/image
+	$(BIN)/uv pip install --quiet --python build/image --require-hashes --requirement deploy/requirements.lock
+	$(BIN)/uv pip install --quiet --python build/image --no-deps build/dist/*.whl
 	.venv-release/bin/cyclonedx-py environment build/image/bin/python --pyproject pyproject.toml --mc-type application \
 	  --output-reproducible --output-file build/dist/vestibule.cdx.json
 	build/image/bin/python deploy/release/bill.py build/dist/vestibule.cdx.json
+	.venv-release/bin/python deploy/release/validate.py build/dist/vestibule.cdx.json
 	cp deploy/requirements.lock build/dist
 	cd build/dist && sha256sum *.whl *.tar.gz *.json *.lock > SHA256SUMS
 	build/image/bin/vestibule version --json
 
 .venv-release/.installed:
 	$(PYTHON) -m venv .venv-release
-	.venv-release/bin/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7.5' 'pip-audit>=2.10' 'uv>=0.13'
+	.venv-release/bin/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7.5' 'pip-audit>=2.10'
 	@touch $@
 
 # Alone on the machine; peers that are not installed are named, with the line that installs them.

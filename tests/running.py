@@ -22,6 +22,7 @@ from typing import IO, Any
 ROOT = Path(__file__).resolve().parents[1]
 # Only a test that fails waits so long: a start takes a second of the processor, and many on a machine that is busy.
 PATIENCE = 60.0
+PROGRAM = (sys.executable, "-m", "proxy")
 
 
 class Lines:
@@ -138,11 +139,15 @@ class Proxy:
 
 
 def command(
-    *words: str | Path, env: Mapping[str, str] | None = None, cwd: Path = ROOT, under: Sequence[str] = ()
+    *words: str | Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path = ROOT,
+    under: Sequence[str] = (),
+    program: Sequence[str] = PROGRAM,
 ) -> subprocess.Popen[str]:
-    """Start the command line, or the command `under` which it is to run."""
+    """Start the command line, or the command `under` which it is to run; `program` is another installation of it."""
     return subprocess.Popen(
-        [*under, sys.executable, "-m", "proxy", *map(str, words)],
+        [*under, *program, *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -152,9 +157,14 @@ def command(
     )
 
 
-def run_command(*words: str | Path, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> tuple[int, str, str]:
+def run_command(
+    *words: str | Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path = ROOT,
+    program: Sequence[str] = PROGRAM,
+) -> tuple[int, str, str]:
     """Run the command line to its end; gives the exit code and what it wrote."""
-    with command(*words, env=env, cwd=cwd) as process:
+    with command(*words, env=env, cwd=cwd, program=program) as process:
         out, err = process.communicate(timeout=60)
         return process.returncode, out, err
 
@@ -165,10 +175,12 @@ def running(
     env: Mapping[str, str] | None = None,
     cwd: Path = ROOT,
     under: Sequence[str] = (),
+    program: Sequence[str] = PROGRAM,
     command_name: str = "run",
 ) -> Iterator[Proxy]:
     """Start a proxy on a free port and wait until it is ready."""
-    with command(command_name, "--listen", "127.0.0.1:0", *words, env=env, cwd=cwd, under=under) as process:
+    flags = (command_name, "--listen", "127.0.0.1:0", *words)
+    with command(*flags, env=env, cwd=cwd, under=under, program=program) as process:
         try:
             proxy = Proxy(process, Lines(process.stdout), Lines(process.stderr))
             while not proxy.address or not proxy.greeting[-1].startswith("  rules"):

@@ -1,7 +1,7 @@
 """Add to a bill of materials what lies inside the wheels: libraries in C, C++ and Rust that no package index lists.
 
-`python bill.py FILE`, by the interpreter of the environment that the CycloneDX bill in FILE is of. What a wheel brings a
-bill of its own for (PEP 770) is taken from there; what others are known to have inside is asked for its version, and
+`python bill.py FILE`, by the interpreter of the environment that the CycloneDX bill in FILE is of. What a wheel brings
+a bill of its own for (PEP 770) is taken from there; what others are known to have inside is asked for its version, and
 has none where it does not say. Standard library only.
 """
 
