@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from .adapters import NAMES as ADAPTERS
 from .language.document import Document, Source, load, plain
 from .language.fields import Duration
-from .language.problems import Problems, render
+from .language.problems import Problems, nearest, render
 from .language.validation import explain_validation
 from .services.rulefiles import SETTINGS
 from .services.store.address import hide_password, parse_store
@@ -78,6 +79,23 @@ def parse_address(value: str) -> str:
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise ValueError("an address is host:port or unix:/path")
     return value
+
+
+def parse_served(value: str) -> str:
+    """Check `ADAPTER=host:port`; raise ValueError."""
+    name, is_, address = value.partition("=")
+    if not is_:
+        raise ValueError("write what is served and where: forward_auth=127.0.0.1:9001")
+    if name not in ADAPTERS:
+        hint = nearest(name, ADAPTERS)
+        known = f"did you mean {hint}?" if hint else f"there are {', '.join(ADAPTERS)}"
+        raise ValueError(f"there is no adapter {name}; {known}")
+    parse_address(address)
+    return value
+
+
+def _pairs(value: Any) -> Any:
+    return [f"{name}={address}" for name, address in value.items()] if isinstance(value, Mapping) else _listed(value)
 
 
 def is_loopback(address: str) -> bool:
@@ -302,6 +320,12 @@ class Settings(Model):
     listen: Annotated[list[Annotated[str, AfterValidator(parse_address)]], BeforeValidator(_listed)] = Field(
         default_factory=lambda: ["127.0.0.1:8080"], description="Addresses: host:port or unix:/path."
     )
+    serve: Annotated[list[Annotated[str, AfterValidator(parse_served)]], BeforeValidator(_pairs)] = Field(
+        default_factory=list,
+        description="Other proxies that ask for the rules instead of sending their clients through this one, and where "
+        f"they ask: ADAPTER=host:port or ADAPTER=unix:/path. ADAPTER is {', '.join(ADAPTERS)}. With it the proxy "
+        "itself is listened on only when there is an upstream.",
+    )
     tls: Tls = Field(default_factory=Tls)
     admin: Annotated[AdminSettings, BeforeValidator(_bare_admin)] = Field(default_factory=AdminSettings)
     upstream: Annotated[UpstreamSettings, BeforeValidator(_bare_upstream)] = Field(default_factory=UpstreamSettings)
@@ -349,6 +373,16 @@ class Settings(Model):
     log: LogSettings = Field(default_factory=LogSettings)
     record: Annotated[RecordSettings, BeforeValidator(_bare_record)] = Field(default_factory=RecordSettings)
     tracing: Annotated[TracingSettings, BeforeValidator(_bare_tracing)] = Field(default_factory=TracingSettings)
+
+    @property
+    def listens(self) -> list[str]:
+        """Where the proxy itself is listened on: nowhere, where only adapters are served."""
+        return self.listen if self.upstream.url is not None else []
+
+    @property
+    def served(self) -> dict[str, str]:
+        """The addresses of adapters by their names."""
+        return dict(one.split("=", 1) for one in self.serve)
 
 
 @dataclass(frozen=True, slots=True)
@@ -492,8 +526,6 @@ def _from_text(text: str, leaf: Leaf) -> Any:
 
 
 def _check_variables(environ: Mapping[str, str], known: list[Leaf], faults: list[str]) -> None:
-    from .language.problems import nearest
-
     names = {leaf.variable for leaf in known}
     for name in sorted(environ):
         if name.startswith(PREFIX) and not name.startswith("VESTIBULE_SECRET_") and name not in names:
@@ -504,6 +536,9 @@ def _check_variables(environ: Mapping[str, str], known: list[Leaf], faults: list
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
     found = []
     for one in error.errors(include_url=False, include_input=False):
+        if one["type"] == "default_factory_not_called":
+            # It only says that another setting is wrong.
+            continue
         parts = [str(part) for part in one["loc"]]
         name = next(
             (".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in origins), ".".join(parts)
@@ -526,6 +561,8 @@ def _check_together(settings: Settings) -> list[str]:
         faults.append("admin.token: an admin port that others can reach needs one, the name of a secret")
     if settings.admin.inspect and not settings.admin.listen:
         faults.append("admin.inspect: the inspector is on the admin port: give it an address, `--admin 127.0.0.1:9090`")
+    if len(settings.served) < len(settings.serve):
+        faults.append("serve: each adapter has one address")
     if settings.workers > 1 and settings.store == "memory":
         faults.append(
             "store: `memory` is of one worker, and there are several: give `sqlite`, or a store that they share"

@@ -92,7 +92,11 @@ class Proxy:
     @property
     def admin(self) -> str:
         """Give the address of the admin port."""
-        [line] = [line for line in self.greeting if line.startswith("  admin")]
+        return self.greeted("admin")
+
+    def greeted(self, what: str) -> str:
+        """Give the address that the greeting tells of something."""
+        [line] = [line for line in self.greeting if line.startswith(f"  {what} ")]
         return line.split()[-1]
 
     def event(self, name: str, **fields: Any) -> dict[str, Any]:
@@ -177,13 +181,14 @@ def running(
     under: Sequence[str] = (),
     program: Sequence[str] = PROGRAM,
     command_name: str = "run",
+    listens: bool = True,
 ) -> Iterator[Proxy]:
-    """Start a proxy on a free port and wait until it is ready."""
-    flags = (command_name, "--listen", "127.0.0.1:0", *words)
+    """Start a proxy on a free port and wait until it is ready; without `listens` it serves adapters alone."""
+    flags = (command_name, *(("--listen", "127.0.0.1:0") if listens else ()), *words)
     with command(*flags, env=env, cwd=cwd, under=under, program=program) as process:
         try:
             proxy = Proxy(process, Lines(process.stdout), Lines(process.stderr))
-            while not proxy.address or not proxy.greeting[-1].startswith("  rules"):
+            while (listens and not proxy.address) or not proxy.greeting or not proxy.greeting[-1].startswith("  rules"):
                 line = proxy.err.next("the greeting")
                 proxy.greeting.append(line.rstrip())
                 if found := re.match(r"  listening on  (\S+)", line):

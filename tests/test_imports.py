@@ -24,8 +24,8 @@ ALLOWED: dict[str, set[str]] = {
     "admin": {"engine", "language", "services", "observe", "edge"},
     "adapters": {"engine", "language", "services", "observe", "edge"},
     "sandbox": {"engine", "language", "services", "observe", "edge"},
-    # What an operator wrote, with the sandboxes that an upstream may name; everybody else is handed what he needs.
-    "settings": {"engine", "language", "services", "sandbox"},
+    # What an operator wrote, with the sandboxes and adapters that it may name; everybody else is handed what he needs.
+    "settings": {"engine", "language", "services", "adapters", "sandbox"},
     "cli": {"engine", "language", "services", "observe", "settings", "edge", "admin", "adapters", "sandbox"},
     "__init__": set(),
     "__main__": {"cli"},

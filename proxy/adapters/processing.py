@@ -20,7 +20,7 @@ from ..observe.trace import Traces, read
 
 if TYPE_CHECKING:
     from ..edge.gateway import Perform, Record, Tell
-    from ..edge.options import Trust
+    from ..edge.options import Bounds, Deadlines, Trust
 
 
 class Worker(Protocol):
@@ -33,6 +33,8 @@ class Worker(Protocol):
     record: Record
     tell: Tell
     limits: Limits
+    bounds: Bounds
+    deadlines: Deadlines
     trust: Trust
     traces: Traces | None
 

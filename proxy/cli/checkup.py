@@ -53,7 +53,9 @@ def look(settings: Settings) -> Iterator[Finding]:
     yield from _rules(settings, secrets, drafts)
     yield from _files(settings, secrets)
     url, upstream = settings.upstream.url, None
-    if url is None:
+    if url is None and settings.serve:
+        yield Finding("upstream", "ok", "there is none, and adapters need none")
+    elif url is None:
         yield Finding("upstream", "fail", "there is none", "give --upstream https://auth.example")
     elif url.startswith("sandbox:"):
         yield Finding("upstream", "ok", f"{url}: a run starts it itself")
@@ -240,7 +242,11 @@ async def _round_trip(chosen: ChosenStore) -> float:
 def _ports(settings: Settings) -> Iterator[Finding]:
     from ..edge.sockets import ListenError, open_socket
 
-    addresses = [*settings.listen, *([settings.admin.listen] if settings.admin.listen is not None else [])]
+    addresses = [
+        *settings.listens,
+        *settings.served.values(),
+        *([settings.admin.listen] if settings.admin.listen is not None else []),
+    ]
     for address in addresses:
         made = Path(address.removeprefix("unix:")) if address.startswith("unix:") else None
         was_there = made is not None and made.exists()

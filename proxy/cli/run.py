@@ -10,7 +10,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -99,7 +99,7 @@ def command(file: Path | None, *, watch: bool, **values: Any) -> None:
 def serve(file: Path | None, values: dict[str, Any], *, watch: bool) -> None:
     """Serve with the settings of a file and of flags, until told to stop."""
     settings, _ = load_or_exit(file, values)
-    if settings.upstream.url is None:
+    if settings.upstream.url is None and (not settings.serve or "listen" in settings.model_fields_set):
         _fail("no upstream: give --upstream http://host:port, or --upstream sandbox:kibo to try")
     if not settings.rules:
         click.echo("note: no rules are given; everything passes through unchanged", err=True)
@@ -171,7 +171,9 @@ class _Run:
         self.rules = make_rules(settings, self.secrets)
 
     def start(self) -> None:
+        from ..adapters.serving import reserve_all
         from ..edge.handover import find_predecessor, name_admin
+        from ..edge.options import NOWHERE
         from ..edge.sockets import ListenError, open_socket, server_tls
         from ..observe.log import open_sink
         from .serving import Serving
@@ -192,11 +194,12 @@ class _Run:
                     _fail(f"handover: nothing can be made in {folder}")
             predecessor = find_predecessor(self.settings.handover) if self.settings.handover is not None else None
             asked = self.settings.admin.listen
-            names = [*self.settings.listen, *([name_admin(asked)] if asked is not None else [])]
+            names = [*self.settings.listens, *([name_admin(asked)] if asked is not None else [])]
             handed = predecessor.take(names) if predecessor is not None else {}
             if asked is not None:
                 admin = handed.get(name_admin(asked)) or open_socket(asked)
-            sockets = [handed.get(address) or open_socket(address) for address in self.settings.listen]
+            sockets = [handed.get(address) or open_socket(address) for address in self.settings.listens]
+            reserved = reserve_all(self.settings.served, workers=self.settings.workers, taken=predecessor is not None)
             if self.settings.tls.cert and self.settings.tls.key:
                 tls = server_tls(self.settings.tls.cert, self.settings.tls.key)
             if self.settings.log.to not in ("stdout", "stderr"):
@@ -206,23 +209,23 @@ class _Run:
             _fail(str(error))
         except OSError as error:
             _fail(f"a file of the settings cannot be used: {error.filename or ''} {error.strerror or error}")
-        url = str(self.settings.upstream.url)
+        url = self.settings.upstream.url or ""
         with contextlib.ExitStack() as stack:
             name = url.removeprefix("sandbox:") if url.startswith("sandbox:") else None
             if name is not None:
                 url = stack.enter_context(start_sandbox(name, self.settings.sandbox_data)).address
             try:
-                upstream = make_upstream(url, self.settings)
+                upstream = make_upstream(url, self.settings) if url else NOWHERE
             except OSError as error:
                 _fail(f"upstream.tls: {error.filename or ''} {error.strerror or error}")
             try:
                 store = stack.enter_context(choose_store(self.settings.store, self.secrets))
             except StoreError as error:
                 _fail(str(error))
-            self._greet(sockets, admin, built, url, name, store, tls=tls is not None)
+            self._greet(sockets, admin, built, url, name, store, reserved.addresses, tls=tls is not None)
             serving = Serving(
                 self.settings, self.rules, built.ruleset, url, upstream, store, sockets, tls, admin, token, predecessor,
-                recording, collector, self._inspection(built.ruleset.revision, sources, packs),
+                recording, collector, self._inspection(built.ruleset.revision, sources, packs), reserved.addresses,
             )  # fmt: skip
             serving.run(watch=self.watch)
 
@@ -287,6 +290,7 @@ class _Run:
         upstream: str,
         sandbox: str | None,
         store: ChosenStore,
+        served: Mapping[str, str],
         *,
         tls: bool,
     ) -> None:
@@ -298,9 +302,11 @@ class _Run:
         click.echo(f"vestibule {__version__}", err=True)
         for address in addresses:
             click.echo(f"  listening on  {address}", err=True)
-        click.echo(
-            f"  upstream      {upstream}{f' (sandbox:{sandbox}: made-up customers)' if sandbox else ''}", err=True
-        )
+        if upstream:
+            made_up = f" (sandbox:{sandbox}: made-up customers)" if sandbox else ""
+            click.echo(f"  upstream      {upstream}{made_up}", err=True)
+        for name, address in served.items():
+            click.echo(f"  {name:<13} {address}", err=True)
         if admin is not None:
             name = name_of(admin, tls=False)
             click.echo(f"  admin         {name}", err=True)

@@ -131,6 +131,8 @@ class _Generator(GenerateJsonSchema):
             return {"anyOf": [{"type": "string"}, inner]}
         if name == "_size":
             return {"anyOf": [inner, {"type": "string", "examples": ["4MiB"]}]}
+        if name == "_pairs":
+            return {"anyOf": [{"type": "object", "additionalProperties": {"type": "string"}}, inner["items"], inner]}
         if name in ("_listed", "listed") and "items" in inner:
             return {"anyOf": [inner["items"], inner]}
         if name == "_text" and inner.get("type") == "string":

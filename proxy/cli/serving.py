@@ -11,10 +11,11 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ..adapters.serving import start_all
 from ..edge.cgroup import memory_limit, share_memory
 from ..edge.entropy import Entropy
 from ..edge.gateway import Gateway, Perform, Record, Tell
@@ -72,6 +73,8 @@ def make_rules(settings: Settings, secrets: Secrets) -> Rules:
             allow_redirects=tuple(settings.allow_redirects),
             limits=Limits(limits.body_bytes, limits.decoded_bytes, limits.json_depth),
             need_secrets=True,
+            targets=tuple(settings.served),
+            upstream=settings.upstream.url is not None,
         )
 
     return Rules(tuple(settings.rules), options)
@@ -95,6 +98,7 @@ class Serving:
     recording: Recording | None = None
     collector: str | None = field(default=None, repr=False)
     inspection: Inspection | None = None
+    served: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, *, watch: bool) -> None:
         """Serve until told to stop, and until everything has ended."""
@@ -174,7 +178,7 @@ class Serving:
             hear(loop, alive, stop.set, lambda: None)
             if not await self._until_ready(board, stop):
                 return
-            sockets = dict(zip(self.settings.listen, self.sockets, strict=True))
+            sockets = dict(zip(self.settings.listens, self.sockets, strict=True))
             if self.admin is not None:
                 sockets[name_admin(str(self.settings.admin.listen))] = self.admin
             Handover(
@@ -207,11 +211,11 @@ class Serving:
         given = self.settings.admin
 
         async def run(log: Log) -> None:
-            reach = Reach(self.upstream, board, log.event)
+            reach = Reach(self.upstream if self.url else None, board, log.event)
             app = make_app(
                 board,
                 reach,
-                needed=given.ready == "upstream",
+                needed=given.ready == "upstream" and bool(self.url),
                 loopback=is_loopback(str(given.listen)),
                 token=self.token,
                 inspector=self._inspect(board, reach),
@@ -278,6 +282,7 @@ class Serving:
         gateway = make_gateway(
             settings, ruleset, upstream, record, perform, log.event, memory=memory, recorder=recorder
         )
+        beside = await start_all(gateway, self.served, most=most)
         server = Server(
             gateway,
             self.sockets,
@@ -286,6 +291,7 @@ class Serving:
             delay=settings.drain_delay,
             drain=settings.drain,
             tell=log.event,
+            beside=beside,
         )
         pulse = Pulse(
             gateway,

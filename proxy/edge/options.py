@@ -69,6 +69,10 @@ class Upstream:
     idle: float = 4.0
 
 
+# The upstream of a run that has none: where another proxy carries the messages, nothing is ever asked of it.
+NOWHERE = Upstream(host="", port=0, authority="")
+
+
 @dataclass(frozen=True, slots=True)
 class Trust:
     """Which peers may speak for their clients, and the name by which we sign Via.

@@ -47,11 +47,11 @@ class _Try:
 class Reach:
     """What is known of the way to the upstream; `holds` is False until a first connection stood.
 
-    `tried` is set when the first try has ended.
+    `tried` is set when the first try has ended. Without an upstream nothing is tried, and the way there is open.
     """
 
-    def __init__(self, upstream: Upstream, board: Board, tell: Callable[..., None]) -> None:
-        self.holds = False
+    def __init__(self, upstream: Upstream | None, board: Board, tell: Callable[..., None]) -> None:
+        self.holds = upstream is None
         self.tried = asyncio.Event()
         self._upstream = upstream
         self._board = board
@@ -59,6 +59,9 @@ class Reach:
 
     async def watch(self) -> None:
         """Keep `holds` true to what is, until cancelled."""
+        if self._upstream is None:
+            self.tried.set()
+            return
         loop = asyncio.get_running_loop()
         wheel = Wheel(Turn(loop))
         pool = Pool(self._upstream, loop=loop, wheel=wheel)

@@ -13,6 +13,7 @@ import gc
 import socket
 import ssl
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from .gateway import Gateway
 from .listener import Listener
@@ -31,6 +32,13 @@ def settle() -> None:
     keep_freed()
 
 
+class Served(Protocol):
+    """What a worker serves beside the proxy itself."""
+
+    async def stop(self, grace: float) -> None:
+        """Take no more at once, let what runs end for so many seconds, and cut the rest; so too when cancelled."""
+
+
 class Server:
     """A worker that serves until it is told to stop; it takes no more than `most` connections at once."""
 
@@ -44,6 +52,7 @@ class Server:
         delay: float,
         drain: float,
         tell: Callable[..., None],
+        beside: Sequence[Served] = (),
     ) -> None:
         self.gateway = gateway
         self.sockets = sockets
@@ -52,6 +61,7 @@ class Server:
         self.delay = delay
         self.drain = drain
         self.tell = tell
+        self.beside = beside
         self._stop = asyncio.Event()
         self._now = asyncio.Event()
 
@@ -77,16 +87,24 @@ class Server:
             await self._wait(self.delay)
         for listener in listeners:
             listener.close()
+        stopping = [loop.create_task(one.stop(max(end - loop.time(), 0.0))) for one in self.beside]
         self.tell("info", "closed")
         self.gateway.drain()
         # What lies unread in a socket is a request that the loop has yet to come to.
         await asyncio.sleep(0.01)
-        while (self.gateway.busy or self.gateway.awaits) and not self._now.is_set() and loop.time() < end:
+        while self._runs(stopping) and not self._now.is_set() and loop.time() < end:
             await self._wait(0.02)
             self.gateway.drain()
         left = self.gateway.busy
         self.gateway.close()
+        if self._now.is_set():
+            for task in stopping:
+                task.cancel()
+        await asyncio.gather(*stopping, return_exceptions=True)
         self.tell("warning" if left else "info", "stopped", cut=left)
+
+    def _runs(self, stopping: Sequence[asyncio.Task[None]]) -> bool:
+        return bool(self.gateway.busy or self.gateway.awaits) or not all(task.done() for task in stopping)
 
     async def _wait(self, seconds: float) -> None:
         """Wait, but not past a second call of `stop`."""

@@ -23,24 +23,52 @@ class ListenError(Exception):
     """An address that cannot be listened on, in words for the operator."""
 
 
-def open_socket(address: str) -> socket.socket:
-    """Listen on `host:port` or `unix:/path`; raise ListenError."""
+def open_socket(address: str, *, shared: bool = False) -> socket.socket:
+    """Listen on `host:port` or `unix:/path`; raise ListenError. A `shared` port is one that other processes share."""
     try:
         if address.startswith("unix:"):
             return _open_unix(Path(address.removeprefix("unix:")))
-        host, _, port = address.rpartition(":")
-        host = host.strip("[]")
-        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        sock = socket.socket(found[0], socket.SOCK_STREAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if found[0] == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(found[4])
+        sock = _bind(address, socket.SO_REUSEPORT if shared else socket.SO_REUSEADDR)
     except OSError as error:
         raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from None
     sock.listen(BACKLOG)
     sock.setblocking(False)
     return sock
+
+
+def reserve(address: str, *, taken: bool = False) -> socket.socket:
+    """Take `host:port` for the processes that will share it, without listening; raise ListenError.
+
+    `taken` says that another run may share it too: it would get its part of the connections.
+    """
+    try:
+        if not taken:
+            # Sharing asks nobody: without it a port that is in use refuses.
+            _bind(address, socket.SO_REUSEADDR).close()
+        return _bind(address, socket.SO_REUSEPORT)
+    except OSError as error:
+        raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from None
+
+
+def _bind(address: str, option: int) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    sock = socket.socket(found[0], socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, option, 1)
+        if found[0] == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(found[4])
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def check_unix(address: str) -> None:
+    """See that `unix:/path` can be listened on, and leave nothing there; raise ListenError."""
+    open_socket(address).close()
+    Path(address.removeprefix("unix:")).unlink()
 
 
 def _open_unix(path: Path) -> socket.socket:
@@ -59,11 +87,17 @@ def _open_unix(path: Path) -> socket.socket:
 
 def name_of(sock: socket.socket, *, tls: bool) -> str:
     """Write a listening address as people use it."""
+    address = address_of(sock)
+    return address if address.startswith("unix:") else f"{'https' if tls else 'http'}://{address}"
+
+
+def address_of(sock: socket.socket) -> str:
+    """Give what a socket is bound to, as the settings write it."""
     name = sock.getsockname()
     if isinstance(name, str):
         return f"unix:{name}"
     host = f"[{name[0]}]" if ":" in name[0] else name[0]
-    return f"{'https' if tls else 'http'}://{host}:{name[1]}"
+    return f"{host}:{name[1]}"
 
 
 def server_tls(cert: str, key: str) -> ssl.SSLContext:

@@ -85,6 +85,8 @@ class StepEnvironment(Protocol):
     limits: Limits
     public_origin: str | None
     allow_redirects: tuple[str, ...]
+    # Whether there is an upstream that a step may call by a path.
+    has_upstream: bool
     # What packs call secret and what earlier steps of the rule remove.
     redaction: Redaction
 

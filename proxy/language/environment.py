@@ -36,7 +36,7 @@ class Options:
     """What a rule set is built with. `secrets` gives a secret by name, `packs` the text of a pack by name.
 
     With `need_secrets` a secret that is not there is an error, else a warning. `targets` are those where the rules are
-    to run (targets.py), beside the proxy itself.
+    to run (targets.py), beside the proxy itself. `upstream` says whether there is one that rules may call.
     """
 
     secrets: Callable[[str], str | None]
@@ -46,6 +46,7 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     need_secrets: bool = False
     targets: tuple[str, ...] = ()
+    upstream: bool = True
 
 
 @dataclass(slots=True)
@@ -118,6 +119,7 @@ class StepScope:
         self.limits = rule.options.limits
         self.public_origin = rule.options.public_origin
         self.allow_redirects = rule.options.allow_redirects
+        self.has_upstream = rule.options.upstream
         told = self.redaction = rule.vocabulary.redaction()
         if rule.hidden_headers or rule.hidden_fields:
             self.redaction = replace(

@@ -24,6 +24,7 @@ from .template import plain_text, segment_text
 _STANDS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*(?=[/?#])")
 _OPEN = "scheme, host and port are written out or come from `configuration`: no request chooses whom the proxy calls"
 _NEITHER = "an address is https://…, http:// for loopback alone, or a path of the upstream, which begins with `/`"
+_ALONE = "no upstream is given here, so a step cannot call it: write the whole address, https://…, or give --upstream"
 _FRAGMENT = "an address that is called has no fragment"
 
 _Piece = str | Value[Any]
@@ -38,6 +39,8 @@ def compile_address(env: StepEnvironment, source: str, *loc: str | int) -> Value
     if not head and not rest and source:
         # What cannot be read at all was reported already.
         return _value(lambda _: "/", (), constant=True)
+    if wrong is None and head.startswith("/") and not env.has_upstream:
+        wrong = _ALONE
     if wrong is not None:
         env.problem("bad-setting", wrong, *loc)
         return _value(lambda _: "/", (), constant=True)
@@ -66,6 +69,8 @@ def compile_operation(
         text = f"no pack of this rule set has an operation {name!r}"
         env.problem("unknown-operation", text, loc, suggestion=nearest(name, env.operations))
         return _value(lambda _: "/", (), constant=True)
+    if not env.has_upstream:
+        env.problem("bad-setting", _ALONE, loc)
     names = operation.path.names
     for given in params:
         if given not in names:

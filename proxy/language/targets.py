@@ -22,7 +22,8 @@ class Target:
 
     `answers`: it tells of the upstream's answers and lets them be edited. `bodies`: it tells the request's body.
     `edits`: the actions by which a request may be edited, beside its headers and cookies. `reasons`: a status has a
-    reason phrase.
+    reason phrase. `passes`: a status of 2xx lets the request go on, so that no answer can have one. `named`: it
+    edits only the headers whose names stand in its configuration.
     """
 
     title: str
@@ -30,6 +31,8 @@ class Target:
     bodies: bool = False
     edits: frozenset[str] = frozenset()
     reasons: bool = False
+    passes: bool = False
+    named: bool = False
 
 
 # The proxy itself lets rules do everything, and is none of them.
@@ -38,6 +41,8 @@ TARGETS: dict[str, Target] = {
         "Envoy's external processing", answers=True, bodies=True, edits=frozenset({"body", "path", "method", "query"})
     ),
     "ext_authz": Target("Envoy's external authorization", bodies=True, edits=frozenset({"path", "query"})),
+    "forward_auth": Target("forward-auth", passes=True, named=True),
+    "forward_auth_body": Target("forward-auth", bodies=True, passes=True, named=True),
 }
 # Other names of targets, for `vestibule check`.
 ALIASES = {"envoy": "ext_proc"}
@@ -83,10 +88,25 @@ def limits_of(draft: Draft, target: Target) -> Iterator[tuple[Loc, str]]:
         yield (*scope.loc, "sticky"), "the request's body is not told"
     for step, action, data in draft.steps:
         settings = data[action]
+        if target.passes and _lets_pass(action, settings):
+            yield step.loc, "its answer has a status of 2xx, by which the request goes on; 4xx and 5xx do not"
         if step.phase == "before":
             yield from ((step.loc, reason) for reason in _before(step, action, settings, target))
         elif action == "status" and not target.reasons and isinstance(settings, Mapping) and "reason" in settings:
             yield (*step.loc, "reason"), "its answers have no reason phrase"
+
+
+def _removed(settings: Any) -> list[str]:
+    removed = settings.get("remove", ()) if isinstance(settings, Mapping) else ()
+    return [removed] if isinstance(removed, str) else [str(name) for name in removed]
+
+
+def _lets_pass(action: str, settings: Any) -> bool:
+    if action not in ("respond", "status"):
+        return False
+    key, default = ("status", 200) if action == "respond" else ("code", 0)
+    status = settings.get(key, default) if isinstance(settings, Mapping) else settings
+    return isinstance(status, int) and 200 <= status < 300
 
 
 def _before(step: StepScope, action: str, settings: Any, target: Target) -> Iterator[str]:
@@ -94,6 +114,8 @@ def _before(step: StepScope, action: str, settings: Any, target: Target) -> Iter
         yield _EDITS[action]
     elif "request.body" in step.footprints and not target.bodies:
         yield "the request's body is not told"
+    if action == "headers" and target.named and any("*" in name for name in _removed(settings)):
+        yield "its headers are dropped by their whole names, which stand in the configuration of the proxy that asks"
     if action in _ON_ANSWERS and not target.answers:
         yield f"`{action}` {_ON_ANSWERS[action]}, which is not seen"
     if action == "limit" and not target.answers and isinstance(settings, Mapping) and "failures" in settings:

@@ -1,0 +1,101 @@
+"""One question over HTTP: its request through the rules of the phase `before`, and the answer as HTTP has it.
+
+A 2xx lets the request go on, so nothing but a request that the rules let through gets one: an answer of a rule's own
+that has such a status becomes a 500.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from ..edge.refusal import Refusal
+from ..engine import dialects
+from ..engine.errors import Unreadable
+from ..engine.exchange import Exchange
+from ..engine.message import Request, Response
+from ..observe.facts import Facts
+from .asking import read_body
+from .original import Original
+from .processing import Processing, Worker
+
+Lines = Iterable[tuple[str, str]]
+_SENDS = frozenset({"POST", "PUT", "PATCH"})
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How one kind of proxy asks, and is answered. With `bodies` a question holds the request's body too."""
+
+    read: Callable[[web.BaseRequest], Original]
+    allow: Callable[[Exchange], Lines]
+    refuse: Callable[[Response], web.Response]
+    bodies: bool = False
+
+
+async def decide(worker: Worker, question: web.BaseRequest, manner: Manner) -> web.Response:
+    """Answer a question."""
+    try:
+        request = manner.read(question).read(worker)
+    except (Refusal, Unreadable) as error:
+        return manner.refuse(_unread(worker, question, error.status, error.cause))
+    processing = Processing(worker, request)
+    try:
+        answer = await _begin(worker, question, processing, bodies=manner.bodies)
+        if answer is None:
+            processing.facts.status = 200
+            return _response(200, manner.allow(processing.exchange))
+        if answer.status < 300:
+            processing.facts.error = "an answer that would let the request go on"
+            processing.facts.status = 500
+            answer = _own(worker, 500, processing.exchange.correlation)
+        return manner.refuse(answer)
+    finally:
+        await processing.close()
+
+
+async def _begin(worker: Worker, question: web.BaseRequest, processing: Processing, *, bodies: bool) -> Response | None:
+    if processing.needs_request:
+        if not bodies:
+            return await processing.refuse(500, "a rule reads the body, which the proxy that asks does not send")
+        try:
+            content = await read_body(question, worker, processing.longest)
+        except TimeoutError:
+            return await processing.refuse(408, "the body did not come in time")
+        request = processing.exchange.request
+        if content is None and _has_body(request):
+            return await processing.refuse(500, "the proxy that asks did not send the body, which a rule reads")
+        request.content = content
+        processing.facts.received = len(content or b"")
+    return await processing.begin()
+
+
+def _has_body(request: Request) -> bool:
+    """Say whether a request looks as if it had one; a rule that finds none must not let it pass for that."""
+    return request.method in _SENDS or b"content-type" in request.headers
+
+
+def _unread(worker: Worker, question: web.BaseRequest, status: int, cause: str) -> Response:
+    """Answer what was no request that rules could be asked about."""
+    answer = _own(worker, status, correlation := worker.entropy(16).hex())
+    worker.record(None, Facts(question.remote or "unknown", status=status, error=cause, correlation=correlation))
+    return answer
+
+
+def _own(worker: Worker, status: int, correlation: str) -> Response:
+    return dialects.answer(
+        worker.ruleset.dialect, status, correlation=correlation, limits=worker.limits, origin="proxy"
+    )
+
+
+def plain(answer: Response, *, status: int | None = None, more: Lines = ()) -> web.Response:
+    """Write an answer for the client, that a proxy passes on."""
+    lines = [(name.decode("latin-1"), value.decode()) for _, name, value in answer.headers.lines]
+    return _response(status or answer.status, [*lines, *more], answer.content)
+
+
+def _response(status: int, lines: Lines, content: bytes | None = None) -> web.Response:
+    return web.Response(status=status, headers=CIMultiDict([("Server", "vestibule"), *lines]), body=content)

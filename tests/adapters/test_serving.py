@@ -1,0 +1,108 @@
+"""`vestibule run --serve`: adapters beside the proxy or alone, as an operator meets them."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import urllib.request
+from contextlib import closing
+from http.client import HTTPMessage
+from pathlib import Path
+
+import pytest
+
+from tests.running import PATIENCE, run_command, running
+
+ASKED = {
+    "X-Forwarded-Method": "GET",
+    "X-Forwarded-Host": "shop.example",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-For": "203.0.113.9",
+    "X-Forwarded-Uri": "/",
+}
+
+
+def ask(address: str) -> HTTPMessage:
+    """Ask on a connection of its own; gives the headers of a 200."""
+    with closing(http.client.HTTPConnection(address, timeout=PATIENCE)) as connection:
+        connection.request("GET", "/", headers=ASKED)
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == 200
+        return answer.headers
+
+
+def write(path: Path, steps: str) -> Path:
+    path.write_text(f"version: 1\nrules: [{{name: tag, before: [{steps}]}}]\n")
+    return path
+
+
+def test_adapters_are_served_without_an_upstream_by_every_worker(tmp_path: Path) -> None:
+    rules = write(tmp_path / "rules.yaml", "{headers: {set: {X-Tag: one}}}")
+    words = ("--serve", "forward_auth=127.0.0.1:0", "--rules", rules, "--admin", "127.0.0.1:0", "--workers", "2")
+    with running(*words, listens=False) as proxy:
+        proxy.event("ready")
+        address = proxy.greeted("forward_auth")
+        assert ask(address)["X-Tag"] == "one"
+        with urllib.request.urlopen(f"{proxy.admin}/readyz", timeout=PATIENCE) as answer:
+            assert json.load(answer) == {"ready": True, "reasons": []}
+        asked = set()
+        for _ in range(60):
+            ask(address)
+            asked.add(proxy.event("exchange")["pid"])
+        assert len(asked) == 2
+        # Rules that do not hold change nothing, and those that do hold from the next question on.
+        write(rules, "{headers: {sett: {X-Tag: two}}}")
+        proxy.process.send_signal(signal.SIGHUP)
+        proxy.event("reload-failed")
+        assert ask(address)["X-Tag"] == "one"
+        write(rules, "{headers: {set: {X-Tag: two}}}")
+        proxy.process.send_signal(signal.SIGHUP)
+        proxy.event("reloaded")
+        proxy.event("reloaded")
+        assert ask(address)["X-Tag"] == "two"
+        assert proxy.stop() == 0
+
+
+@pytest.mark.parametrize(("drain", "status"), [("1h", 200), ("0s", None)])
+def test_a_stop_waits_for_questions_that_are_being_answered(tmp_path: Path, drain: str, status: int | None) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as service:
+        service.settimeout(PATIENCE)
+        url = f"http://127.0.0.1:{service.getsockname()[1]}/"
+        rules = write(tmp_path / "rules.yaml", f"{{lookup: {{url: '{url}', into: found}}}}")
+        words = ("--serve", "forward_auth=127.0.0.1:0", "--rules", rules, "--drain", drain)
+        with running(*words, "--upstream", "http://127.0.0.1:9") as proxy:
+            with closing(http.client.HTTPConnection(proxy.greeted("forward_auth"), timeout=PATIENCE)) as asker:
+                asker.request("GET", "/", headers=ASKED)
+                called, _ = service.accept()
+                with called:
+                    called.recv(65_536)
+                    proxy.process.send_signal(signal.SIGTERM)
+                    proxy.event("closed")
+                    if status is not None:
+                        called.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+                        assert asker.getresponse().status == status
+                    else:
+                        with pytest.raises(http.client.RemoteDisconnected):
+                            asker.getresponse()
+            assert proxy.process.wait(PATIENCE) == 0
+
+
+def test_what_cannot_be_served_is_said_at_the_start(tmp_path: Path) -> None:
+    rules = write(tmp_path / "rules.yaml", "{lookup: {url: /me, into: me}}")
+    anywhere = "forward_auth=127.0.0.1:0"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        for words, said in (
+            ((f"forward_auth={address}",), f"cannot listen on {address}: Address already in use"),
+            (("forward_aut=127.0.0.1:0",), "there is no adapter forward_aut; did you mean forward_auth?"),
+            ((f"{anywhere},{anywhere}",), "each adapter has one address"),
+            ((anywhere, "--listen", "127.0.0.1:0"), "no upstream"),
+            ((anywhere, "--rules", str(rules)), "no upstream is given here"),
+            ((f"forward_auth=unix:{tmp_path}/asked", "--workers", "2"), "several workers cannot share a path"),
+        ):
+            code, _, err = run_command("run", "--serve", *words)
+            assert code == 3
+            assert said in err
