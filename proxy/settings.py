@@ -21,7 +21,7 @@ from .adapters import NAMES as ADAPTERS
 from .language.document import Document, Source, load, plain
 from .language.fields import Duration
 from .language.problems import Problems, nearest, render
-from .language.validation import explain_validation
+from .language.validation import NOT_MADE, explain_validation
 from .services.rulefiles import SETTINGS
 from .services.store.address import hide_password, parse_store
 
@@ -536,8 +536,7 @@ def _check_variables(environ: Mapping[str, str], known: list[Leaf], faults: list
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
     found = []
     for one in error.errors(include_url=False, include_input=False):
-        if one["type"] == "default_factory_not_called":
-            # It only says that another setting is wrong.
+        if one["type"] == NOT_MADE:
             continue
         parts = [str(part) for part in one["loc"]]
         name = next(

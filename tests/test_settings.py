@@ -99,6 +99,13 @@ def test_a_problem_of_a_flag_or_a_variable_has_its_name(
     assert any(said in fault for fault in loaded.faults), loaded.faults
 
 
+@pytest.mark.parametrize("workers", ["many", "0"])
+def test_one_mistake_is_one_problem(tmp_path: Path, workers: str) -> None:
+    file = write(tmp_path / "v.yaml", f"workers: {workers}\n")
+    assert len(load_settings(file, {}, {}).faults) == 1
+    assert len(load_settings(None, {"VESTIBULE_WORKERS": workers}, {}).faults) == 1
+
+
 @pytest.mark.parametrize(("workers", "store"), [("1", "memory"), ("2", "sqlite")])
 def test_several_workers_share_a_store_unless_told_otherwise(workers: str, store: str) -> None:
     loaded = load_settings(None, {}, {"workers": workers})

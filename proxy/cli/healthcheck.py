@@ -1,19 +1,23 @@
-"""`vestibule healthcheck`: ask the admin port of a run whether it is ready, for who has no curl."""
+"""`vestibule healthcheck`: ask the admin port of a run whether it is ready, for who has no curl.
+
+It is run every few seconds, so it imports little: the settings are read in full only when something is wrong with them.
+"""
 
 from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-from .run import EXIT_CONFIGURATION, load_or_exit, setting_options
-
 _PATIENCE = 3.0
+_FILE = Path("vestibule.yaml")
+_VARIABLE = "VESTIBULE_ADMIN"
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -28,16 +32,23 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 @click.command("healthcheck")
-@click.option("-c", "--config", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def command(file: Path | None, **values: Any) -> None:
+@click.option(
+    "-c",
+    "--config",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The settings' file of the run; ./vestibule.yaml when it is there.",
+)
+@click.option(
+    "--admin", help="The address of the admin port, host:port or unix:/path; else $VESTIBULE_ADMIN, or the file's."
+)
+def command(file: Path | None, admin: str | None) -> None:
     """Exit 0 when the run with these settings is ready; say why not and exit 1 when it is not."""
-    settings, _ = load_or_exit(file, values)
-    address = settings.admin.listen
-    if address is None:
-        click.echo("no admin port: give --admin host:port", err=True)
-        sys.exit(EXIT_CONFIGURATION)
+    address = admin or os.environ.get(_VARIABLE) or _from_file(file)
+    connection = _connect(address) if address is not None else None
+    if connection is None:
+        _explain(file, admin)
     try:
-        connection = _connect(address)
         connection.request("GET", "/readyz")
         reasons = json.loads(connection.getresponse().read())["reasons"]
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
@@ -47,11 +58,33 @@ def command(file: Path | None, **values: Any) -> None:
     sys.exit(1 if reasons else 0)
 
 
-def _connect(address: str) -> http.client.HTTPConnection:
+def _from_file(file: Path | None) -> str | None:
+    """Give the address that a file of settings has; None where it has none, or is not as it should be."""
+    import yaml
+
+    try:
+        # Every scalar is the text that stands there.
+        data: Any = yaml.load((file or _FILE).read_text("utf-8"), Loader=yaml.BaseLoader)  # noqa: S506
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
+        return None
+    admin = data.get("admin") if isinstance(data, dict) else None
+    listen = admin.get("listen") if isinstance(admin, dict) else admin
+    return listen if isinstance(listen, str) else None
+
+
+def _connect(address: str) -> http.client.HTTPConnection | None:
     if address.startswith("unix:"):
         return _UnixConnection(address.removeprefix("unix:"))
     host, _, port = address.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit():
+        return None
     return http.client.HTTPConnection(host.strip("[]"), int(port), timeout=_PATIENCE)
 
 
-setting_options(command)
+def _explain(file: Path | None, admin: str | None) -> NoReturn:
+    """Say what is wrong with the settings, as a run would, and exit as it would."""
+    from .run import EXIT_CONFIGURATION, load_or_exit
+
+    load_or_exit(file, {"admin__listen": admin})
+    click.echo("no admin port: give --admin host:port", err=True)
+    sys.exit(EXIT_CONFIGURATION)

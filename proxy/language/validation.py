@@ -19,6 +19,8 @@ from .problems import Problems, nearest
 Loc = tuple[str | int, ...]
 T = TypeVar("T", bound=BaseModel)
 
+# What pydantic calls a default that is made of other values, of which one was found wrong: itself no fault.
+NOT_MADE = "default_factory_not_called"
 _KINDS = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -67,7 +69,8 @@ def explain_validation(
 ) -> None:
     """Report every finding of a validation of the value at `base`."""
     data = document.at(base)
-    found = [_locate(data, one) for one in error.errors(include_url=False, include_input=False)]
+    errors = [one for one in error.errors(include_url=False, include_input=False) if one["type"] != NOT_MADE]
+    found = [_locate(data, one) for one in errors]
     report = _Report(model, document, base, problems)
     for union, findings in _without_typos(_resolve(found), model):
         report.add(union, findings)
