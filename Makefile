@@ -119,6 +119,9 @@ UPGRADE ?=
 lock: $(STAMP)
 	$(BIN)/uv pip compile pyproject.toml $(addprefix --extra ,$(IMAGE_EXTRAS)) --universal --python-version 3.11 \
 	  --generate-hashes --custom-compile-command 'make lock' --quiet $(UPGRADE) --output-file deploy/requirements.lock
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+	  | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock' --quiet \
+	  $(UPGRADE) --output-file deploy/docker/build.lock
 	@for machine in x86_64 aarch64; do for version in 3.11 3.12 3.13 3.14; do \
 	  $(BIN)/uv pip install --dry-run --quiet --target build/nowhere --only-binary :all: --require-hashes \
 	    --python-platform $$machine-manylinux_2_28 --python-version $$version --requirement deploy/requirements.lock \

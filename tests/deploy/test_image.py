@@ -52,8 +52,7 @@ def test_what_it_is_built_of_is_there_and_is_sent_along() -> None:
     }
     assert "*" in ignored
     assert copied == sent
-    # The lock of what is run is made by `make lock`.
-    assert [name for name in copied - {"deploy/requirements.lock"} if not (ROOT / name).exists()] == []
+    assert [name for name in copied if not (ROOT / name).exists()] == []
 
 
 def test_what_the_wheel_is_built_with_is_pinned_with_hashes() -> None:
