@@ -11,8 +11,11 @@ import click
 
 # name -> (module, help in one line); each module has the click command as `command`.
 TARGETS: dict[str, tuple[str, str]] = {
+    "caddy": ("caddy", "A Caddyfile that asks Vestibule about each request."),
     "compose": ("compose", "A compose file: the proxy and a Valkey."),
     "k8s": ("k8s", "Manifests for Kubernetes: a Deployment with its Service, settings and rules."),
+    "nginx": ("nginx", "A server of nginx that asks Vestibule about each request."),
+    "traefik": ("traefik", "A dynamic configuration of Traefik that asks Vestibule about each request."),
 }
 
 

@@ -1,0 +1,92 @@
+"""What a proxy that asks by forward-auth has to be told of rules: which headers it copies, and which it answers with.
+
+The rules are checked for it first: with a step that cannot run there nothing is printed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from ...language import named_headers
+from ...language.compile import Draft, Options, build
+from ...language.document import Source
+from ...language.problems import render
+from ...services.rulefiles import find_pack, read
+from ...settings import parse_address
+from .bundle import refuse, rules_argument, setting
+
+__all__ = ["Asked", "asked_or_exit", "of_rules", "options", "rules_argument"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The headers that rules may change: of requests, and of answers that are not the upstream's."""
+
+    requests: tuple[str, ...]
+    answers: tuple[str, ...]
+
+
+def asked_or_exit(rules: tuple[Path, ...], target: str) -> Asked:
+    """Check rule files for a target; with an error say so as `check` does and exit 1."""
+    sources, problems = read(rules)
+    drafts: list[Draft] = []
+
+    def find(name: str) -> Source | None:
+        return find_pack(name, rules, problems)
+
+    # That a secret is not here says nothing about the machine that this is for.
+    built = build(sources, Options(secrets=lambda _: "", packs=find, targets=(target,)), problems, keep=drafts)
+    texts = {source.name: source.text for source in sources}
+    for problem in problems:
+        click.echo(f"{render(problem, texts.get(problem.source), color=sys.stderr.isatty())}\n", err=True)
+    if built.ruleset is None:
+        count = len(problems.errors)
+        refuse(f"{count} {'error' if count == 1 else 'errors'} in the rules: nothing was exported")
+    return of_rules(drafts, {built.ruleset.dialect, *(one.dialect for one in built.ruleset.operations)})
+
+
+def of_rules(drafts: list[Draft], dialects: set[str]) -> Asked:
+    """Say what is to be copied for rules."""
+    return Asked(named_headers.of_requests(drafts, dialects), named_headers.of_answers(drafts, dialects))
+
+
+def options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the addresses that every asking proxy has to know."""
+    for option in (
+        click.option("--listen", default="127.0.0.1:8080", show_default=True, callback=_address, help="For clients."),
+        click.option(
+            "--upstream", default="http://127.0.0.1:8081", show_default=True, callback=_upstream, help="Behind it."
+        ),
+        click.option(
+            "--vestibule", default="127.0.0.1:9001", show_default=True, callback=_address, help="Where `--serve` is."
+        ),
+    ):
+        command = option(command)
+    return rules_argument(command)
+
+
+def _address(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    try:
+        return parse_address(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+def _upstream(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    setting("upstream")(ctx, param, value)
+    if urlsplit(value).path not in ("", "/"):
+        raise click.BadParameter("give it without a path", ctx, param)
+    return value.rstrip("/")
+
+
+def shown(rules: tuple[Path, ...]) -> str:
+    """Write the paths of rules as a command line has them."""
+    return " ".join(os.fspath(path) for path in rules)

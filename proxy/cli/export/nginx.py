@@ -1,0 +1,125 @@
+"""`vestibule export nginx`: a server of nginx that asks Vestibule about each request, by `auth_request`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from .asking import Asked, asked_or_exit, options, shown
+
+# What `return` can be told only by one line each. A status that is not among them becomes a 403.
+STATUSES = (
+    301, 302, 303, 307, 308, 400, 401, 402, 404, 405, 406, 408, 409, 410, 411, 412, 413, 414, 415, 417, 418, 421, 422,
+    423, 424, 425, 426, 428, 429, 431, 451, 500, 501, 502, 503, 504, 505,
+)  # fmt: skip
+# What nginx writes by itself in an answer.
+_WRITTEN = ("location",)
+_TLS = (
+    "proxy_ssl_server_name on;",
+    "proxy_ssl_verify on;",
+    "proxy_ssl_trusted_certificate /etc/ssl/certs/ca-certificates.crt;",
+)
+
+
+@click.command("nginx")
+@options
+def command(rules: tuple[Path, ...], listen: str, upstream: str, vestibule: str) -> None:
+    """Print a configuration of nginx that asks Vestibule about each request (auth_request).
+
+    \b
+    vestibule export nginx rules > /etc/nginx/conf.d/auth.conf
+    vestibule run --serve forward_auth=127.0.0.1:9001 --rules rules
+
+    nginx passes on the headers that stand in it, so print it again when other headers stand in the rules. Requests
+    are asked about without their bodies.
+    """
+    asked = asked_or_exit(rules, "forward_auth")
+    click.echo(write(asked, shown(rules), listen=listen, upstream=upstream, vestibule=vestibule), nl=False)
+
+
+def write(asked: Asked, rules: str, *, listen: str, upstream: str, vestibule: str) -> str:
+    """Write the configuration."""
+    secure = upstream.startswith("https:")
+    copied = [(name, f"vestibule_request_{_word(name)}") for name in asked.requests]
+    given = [(name, f"vestibule_answer_{_word(name)}") for name in asked.answers if name.lower() not in _WRITTEN]
+    read = [f"auth_request_set ${variable} $upstream_http_{_word(name)};" for name, variable in copied]
+    sent = [f"proxy_set_header {name} ${variable};" for name, variable in copied]
+    answered = [f"auth_request_set ${variable} $upstream_http_{_word(name)};" for name, variable in given]
+    added = [f"add_header {name} ${variable} always;" for name, variable in given]
+    returned = [f"if ($vestibule_status = {status}) {{ return {status} {_returned(status)}; }}" for status in STATUSES]
+    return f"""\
+# What Vestibule decides for nginx: vestibule run --serve forward_auth={vestibule} --rules {rules}
+# Printed by `vestibule export nginx {rules}`, for the context `http`.
+
+upstream vestibule {{
+    server {vestibule};
+    keepalive 64;
+}}
+
+server {{
+    listen {listen};
+
+    location / {{
+        auth_request /.vestibule-ask;
+        error_page 401 403 = @vestibule-refused;
+
+        # The headers of the request as the rules leave them; one that they removed is empty, and so not sent.
+        {_lines([*read, *sent])}
+
+        # The answer, where a rule gives one.
+        auth_request_set $vestibule_status $upstream_http_vestibule_status;
+        auth_request_set $vestibule_body $upstream_http_vestibule_body;
+        auth_request_set $vestibule_location $upstream_http_location;
+        {_lines(answered)}
+
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_set_header Host {"$proxy_host" if secure else "$http_host"};
+        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        proxy_set_header X-Forwarded-Proto $scheme;
+        proxy_set_header X-Forwarded-Host $http_host;
+        {_lines([*(_TLS if secure else ()), f"proxy_pass {upstream};"])}
+    }}
+
+    # Who, how and what is asked for, as nginx knows it; nothing of this is taken from the client.
+    location = /.vestibule-ask {{
+        internal;
+        proxy_http_version 1.1;
+        proxy_pass http://vestibule/nginx;
+        proxy_pass_request_body off;
+        proxy_set_header Connection "";
+        proxy_set_header Content-Length "";
+        proxy_set_header X-Forwarded-Method $request_method;
+        proxy_set_header X-Forwarded-Uri $request_uri;
+        proxy_set_header X-Forwarded-Host $http_host;
+        proxy_set_header X-Forwarded-Proto $scheme;
+        proxy_set_header X-Forwarded-For $remote_addr;
+        # All headers of the request come back.
+        proxy_buffer_size 64k;
+        proxy_buffers 4 64k;
+    }}
+
+    # auth_request itself knows a 401 and a 403 only: what the client is to get stands in headers.
+    location @vestibule-refused {{
+        absolute_redirect off;
+        default_type "";
+        {_lines([*added, *returned])}
+        return 403 $vestibule_body;
+    }}
+}}
+"""
+
+
+def _lines(lines: Sequence[str]) -> str:
+    return "\n        ".join(lines)
+
+
+def _returned(status: int) -> str:
+    return "$vestibule_location" if 301 <= status <= 308 else "$vestibule_body"
+
+
+def _word(name: str) -> str:
+    return re.sub("[^a-z0-9]", "_", name.lower())
