@@ -61,21 +61,36 @@ class Tally:
 
 
 Judge = Callable[[int, Message], str | None]
+Send = Callable[[http.client.HTTPConnection], None]
 
 
 def _is_ok(status: int, _: Message) -> str | None:
     return None if status == 200 else f"the answer was {status}"
 
 
+def _ask_for_the_root(connection: http.client.HTTPConnection) -> None:
+    connection.request("GET", "/")
+
+
 class Load:
     """Clients that ask one request after the other, and never again on a connection that was told to close.
 
-    With `until_refused` each ends when it can make no connection: that is how a stop looks from outside.
+    `send` writes a request; the judge says what is wrong with its answer. With `until_refused` each ends when it can make
+    no connection: that is how a stop looks from outside.
     """
 
-    def __init__(self, port: int, *, clients: int = 4, judge: Judge = _is_ok, until_refused: bool = False) -> None:
+    def __init__(
+        self,
+        port: int,
+        *,
+        clients: int = 4,
+        send: Send = _ask_for_the_root,
+        judge: Judge = _is_ok,
+        until_refused: bool = False,
+    ) -> None:
         self.tally = Tally()
         self._port = port
+        self._send = send
         self._judge = judge
         self._pause = 0.01
         self._until_refused = until_refused
@@ -118,7 +133,7 @@ class Load:
         while not self._over.is_set():
             begun = time.perf_counter()
             try:
-                connection.request("GET", "/")
+                self._send(connection)
                 response = connection.getresponse()
                 response.read()
                 wrong = self._judge(response.status, response.headers)

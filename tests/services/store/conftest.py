@@ -33,8 +33,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    with clustered(tmp_path_factory.mktemp("cluster")) as servers:
-        yield servers
+    with clustered(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster.servers
 
 
 @pytest.fixture(params=_KINDS)

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,38 +80,107 @@ def serving(folder: Path, *options: str, at: int | None = None) -> Iterator[Serv
     raise AssertionError("no Valkey server could be started")
 
 
+class Cluster:
+    """Servers that share the slots, three masters and perhaps replicas; each can be killed and started again."""
+
+    _BOUNDS = (0, 5461, 10923, 16384)
+
+    def __init__(self, folder: Path, stack: ExitStack, *options: str) -> None:
+        self.servers: list[Server] = []
+        self._folder = folder
+        self._stack = stack
+        self._options = options
+        self._buses: list[int] = []
+
+    @property
+    def url(self) -> str:
+        """Give the address that names all of them."""
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in self.servers)
+
+    def masters(self) -> None:
+        """Start three servers and give each its share."""
+        for _ in range(3):
+            self._start()
+        for server, begin, end in zip(self.servers, self._BOUNDS, self._BOUNDS[1:], strict=False):
+            server.ask("CLUSTER", "ADDSLOTSRANGE", begin, end - 1)
+        for index in (1, 2):
+            self._meet(index)
+        self.settle()
+
+    def replica(self, of: int) -> Server:
+        """Start one more server, which follows a master and takes its place."""
+        server = self._start()
+        self._meet(len(self.servers) - 1)
+        name = self.servers[of].ask("CLUSTER", "MYID")
+        until(lambda: name in str(server.ask("CLUSTER", "NODES")), "the replica does not know its master")
+        server.ask("CLUSTER", "REPLICATE", name)
+        until(lambda: _says(server, "INFO", "master_link_status:up"), "the replica does not follow its master")
+        self.settle()
+        return server
+
+    def kill(self, index: int) -> None:
+        self.servers[index].process.kill()
+        self.servers[index].process.wait()
+
+    def again(self, index: int) -> None:
+        """Start a server that was killed, empty, as the node that it was."""
+        self.servers[index] = self._start(index)
+
+    def settle(self) -> None:
+        """Wait until all that run know of all, and agree that nothing is missing."""
+        running = [server for server in self.servers if server.process.poll() is None]
+        until(
+            lambda: all(_knows_all(server, len(self.servers)) for server in running),
+            "the cluster did not come together",
+        )
+
+    def owner(self, key: str) -> int:
+        """Give which of the three masters has a key, at first."""
+        slot = int(self.servers[-1].ask("CLUSTER", "KEYSLOT", key))
+        return next(index for index, end in enumerate(self._BOUNDS[1:]) if slot < end)
+
+    def _start(self, index: int | None = None) -> Server:
+        again = index is not None
+        if index is None:
+            index = len(self.servers)
+            self._buses.append(_free_port())
+        place = self._folder / str(index)
+        place.mkdir(exist_ok=True)
+        options = ("--cluster-enabled", "yes", "--cluster-port", str(self._buses[index]), *self._options)
+        server = self._stack.enter_context(serving(place, *options, at=self.servers[index].port if again else None))
+        server.ask("CONFIG", "SET", "cluster-announce-ip", "127.0.0.1")
+        if not again:
+            self.servers.append(server)
+        return server
+
+    def _meet(self, index: int) -> None:
+        self.servers[0].ask("CLUSTER", "MEET", "127.0.0.1", self.servers[index].port, self._buses[index])
+
+
 @contextmanager
-def clustered(folder: Path) -> Iterator[list[Server]]:
+def clustered(folder: Path, *options: str) -> Iterator[Cluster]:
     """Start three servers that share the slots of a cluster."""
     with ExitStack() as stack:
-        servers = []
-        for index in range(3):
-            place = folder / str(index)
-            place.mkdir()
-            options = [
-                "--cluster-enabled",
-                "yes",
-                "--cluster-port",
-                str(_free_port()),
-                "--cluster-node-timeout",
-                "5000",
-            ]
-            servers.append(stack.enter_context(serving(place, *options)))
-        bounds = [0, 5461, 10923, 16384]
-        for index, server in enumerate(servers):
-            server.ask("CLUSTER", "ADDSLOTSRANGE", bounds[index], bounds[index + 1] - 1)
-            server.ask("CONFIG", "SET", "cluster-announce-ip", "127.0.0.1")
-        for server in servers[1:]:
-            bus = server.ask("CONFIG", "GET", "cluster-port")
-            bus = bus["cluster-port"] if isinstance(bus, dict) else bus[1]
-            servers[0].ask("CLUSTER", "MEET", "127.0.0.1", server.port, bus)
-        end = time.monotonic() + PATIENCE
-        while not all(_knows_all(server) for server in servers):
-            assert time.monotonic() < end, "the cluster did not come together"
-            time.sleep(0.02)
-        yield servers
+        cluster = Cluster(folder, stack, *(options or ("--cluster-node-timeout", "5000")))
+        cluster.masters()
+        yield cluster
 
 
-def _knows_all(server: Server) -> bool:
-    text = str(server.ask("CLUSTER", "INFO"))
-    return "cluster_state:ok" in text or "'cluster_state': 'ok'" in text
+def until(holds: Callable[[], bool], otherwise: str) -> None:
+    """Wait until something holds that nobody tells."""
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < end, otherwise
+        time.sleep(0.02)
+
+
+def _says(server: Server, command: str, words: str) -> bool:
+    name, _, value = words.partition(":")
+    found = server.ask(*command.split())
+    return str(found.get(name)) == value if isinstance(found, dict) else words in str(found)
+
+
+def _knows_all(server: Server, count: int) -> bool:
+    return _says(server, "CLUSTER INFO", "cluster_state:ok") and _says(
+        server, "CLUSTER INFO", f"cluster_known_nodes:{count}"
+    )
