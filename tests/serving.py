@@ -75,8 +75,8 @@ def _ask_for_the_root(connection: http.client.HTTPConnection) -> None:
 class Load:
     """Clients that ask one request after the other, and never again on a connection that was told to close.
 
-    `send` writes a request; the judge says what is wrong with its answer. With `until_refused` each ends when it can make
-    no connection: that is how a stop looks from outside.
+    `send` writes a request, the judge says what is wrong with its answer. With `until_refused` each ends when it can
+    make no connection: that is how a stop looks from outside.
     """
 
     def __init__(

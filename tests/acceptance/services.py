@@ -65,6 +65,8 @@ class Service(ThreadingHTTPServer):
 
 class _Answering(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Head and body are two writes, and the second would wait for who reads the first.
+    disable_nagle_algorithm = True
     server: Service
 
     def _answer(self) -> None:

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,7 +40,6 @@ ENV = {"VESTIBULE_SECRET_STORE_KEY": "test-only-store-key"}
 HOST = {"Host": "shop.example"}
 TICKET = "test-only-ticket"
 RACES = 20
-pytestmark = pytest.mark.xdist_group("valkey")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +76,12 @@ def answer(call: Call) -> Reply:
     return Reply(200, {"mail": f"{call.headers.get('User')}@example.com", "ticket": TICKET})
 
 
-@pytest.fixture(scope="module", params=["one server", "cluster"])
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    folder = tmp_path_factory.mktemp("pair")
+@contextmanager
+def paired(kind: str, folder: Path) -> Iterator[Pair]:
     rules = folder / "rules.yaml"
     with ExitStack() as stack:
         upstream, mail = stack.enter_context(service(answer)), stack.enter_context(service(lambda _: Reply(202)))
-        if request.param == "cluster":
+        if kind == "cluster":
             store = stack.enter_context(clustered(folder)).url
         else:
             store = stack.enter_context(serving(folder)).url
@@ -98,19 +97,29 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             assert '"level":"error"' not in said
 
 
-def test_wrong_passwords_at_either_instance_lock_a_user_at_both(pair: Pair) -> None:
+@pytest.mark.parametrize("kind", ["one server", "cluster"])
+def test_what_one_instance_has_learned_holds_at_the_other(kind: str, tmp_path: Path, figures: Figures) -> None:
+    with paired(kind, tmp_path) as pair:
+        wrong_passwords_at_either_lock_a_user_at_both(pair)
+        guesses_at_both_at_once_are_no_more_than_the_limit(pair)
+        all_who_ask_both_at_once_share_one_call(pair)
+        a_login_that_begins_at_one_goes_on_at_the_other(pair)
+        of_all_who_prove_a_login_at_both_at_once_one_goes_on(pair, figures)
+
+
+def wrong_passwords_at_either_lock_a_user_at_both(pair: Pair) -> None:
     assert [answer.status for answer in pair.by_turns(9, "/guess", "jane")] == [401] * 5 + [429] * 4
     assert [answer.status for answer in pair.by_turns(2, "/guess", "maria")] == [401] * 2
     assert pair.calls("/guess", "jane") == 5
 
 
-def test_guesses_at_both_at_once_are_no_more_than_the_limit(pair: Pair) -> None:
+def guesses_at_both_at_once_are_no_more_than_the_limit(pair: Pair) -> None:
     statuses = [answer.status for answer in pair.at_once(40, "/guess", user="vip")]
     assert (statuses.count(401), statuses.count(429)) == (5, 35)
     assert pair.calls("/guess", "vip") == 5
 
 
-def test_all_who_ask_both_at_once_share_one_call(pair: Pair) -> None:
+def all_who_ask_both_at_once_share_one_call(pair: Pair) -> None:
     answers = pair.at_once(40, "/session", user="jane")
     assert {answer.status for answer in answers} == {200}
     assert len({answer.body for answer in answers}) == 1
@@ -119,7 +128,7 @@ def test_all_who_ask_both_at_once_share_one_call(pair: Pair) -> None:
     assert pair.calls("/session", "jane") == 1
 
 
-def test_a_login_that_begins_at_one_instance_goes_on_at_the_other(pair: Pair) -> None:
+def a_login_that_begins_at_one_goes_on_at_the_other(pair: Pair) -> None:
     for begins, returns in ((pair.one, pair.two), (pair.two, pair.one)):
         token = begin(pair, begins)
         code = pair.mail.calls[-1].json["code"]
@@ -130,7 +139,7 @@ def test_a_login_that_begins_at_one_instance_goes_on_at_the_other(pair: Pair) ->
         assert TICKET not in again.body.decode()
 
 
-def test_of_all_who_prove_a_login_at_both_at_once_one_goes_on(pair: Pair, figures: Figures) -> None:
+def of_all_who_prove_a_login_at_both_at_once_one_goes_on(pair: Pair, figures: Figures) -> None:
     lost = 0
     for turn in range(RACES):
         token = begin(pair, (pair.one, pair.two)[turn % 2])

@@ -178,25 +178,21 @@ def test_the_sdist_has_all_that_it_takes_to_build_it_again(release: list[Path]) 
 # What users do with them
 
 
-@pytest.fixture(scope="module")
-def clean(release: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def clean(release: list[Path], tmp_path: Path) -> Path:
     """An environment with nothing but what the wheel asks for; gives its programs."""
     _, wheel = release
-    folder = tmp_path_factory.mktemp("clean")
-    do(sys.executable, "-m", "venv", "--without-pip", folder)
+    do(sys.executable, "-m", "venv", "--without-pip", tmp_path / "clean")
     # It takes a tenth of the time that pip takes to find what is needed.
-    do(Path(sys.executable).parent / "uv", "pip", "install", "--quiet", "--python", folder, wheel)
-    return folder / "bin"
+    do(Path(sys.executable).parent / "uv", "pip", "install", "--quiet", "--python", tmp_path / "clean", wheel)
+    return tmp_path / "clean" / "bin"
 
 
-def test_the_wheel_installs_and_serves_a_login(release: list[Path], clean: Path, tmp_path: Path) -> None:
-    _, wheel = release
-    serves_a_login(clean, wheel, tmp_path)
-
-
-def test_so_does_the_sdist(release: list[Path], clean: Path, tmp_path: Path) -> None:
-    sdist, _ = release
-    serves_a_login(clean, sdist, tmp_path)
+def test_what_is_released_installs_and_serves_a_login(release: list[Path], clean: Path, tmp_path: Path) -> None:
+    for file in release:
+        folder = tmp_path / file.name.replace(".", "-")
+        folder.mkdir()
+        serves_a_login(clean, file, folder)
 
 
 def do(*words: str | Path) -> None:

@@ -147,6 +147,8 @@ class Cluster:
         place = self._folder / str(index)
         place.mkdir(exist_ok=True)
         options = ("--cluster-enabled", "yes", "--cluster-port", str(self._buses[index]), *self._options)
+        # A replica need not wait for others to come along.
+        options = (*options, "--repl-diskless-sync-delay", "0")
         server = self._stack.enter_context(serving(place, *options, at=self.servers[index].port if again else None))
         server.ask("CONFIG", "SET", "cluster-announce-ip", "127.0.0.1")
         if not again:
