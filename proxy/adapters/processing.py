@@ -38,6 +38,16 @@ class Worker(Protocol):
     trust: Trust
     traces: Traces | None
 
+    def refusal(self, status: int, correlation: str) -> Response:
+        """Build an answer to something that was no request."""
+
+
+def unread(worker: Worker, client: str, status: int, cause: str) -> Response:
+    """Answer, and log, what was no request that rules could be asked about."""
+    correlation = worker.entropy(16).hex()
+    worker.record(None, Facts(client, status=status, error=cause, correlation=correlation))
+    return worker.refusal(status, correlation)
+
 
 class Processing:
     """The rules of one exchange, in the order in which its messages come by.
@@ -109,17 +119,22 @@ class Processing:
         if content is not None and self.needs_response(response.status) and len(content) > self._worker.limits.body:
             return await self.refuse(502, "the answer's body is over the limit")
         answer = await self._settle(run.after, self.exchange, response)
-        return answer if answer is not None else self._faulted("the rules gave no answer")
+        return answer if answer is not None else self.fault(500, "the rules gave no answer")
 
     async def refuse(self, status: int, cause: str) -> Response:
         """Answer for the proxy itself, by the rules on such answers; `cause` is logged, not shown."""
         self.facts.error = cause
         answer = await self._settle(run.refuse, self.exchange, status, cause)
         if answer is None:
-            return self._faulted("the rules gave no answer")
+            return self.fault(500, "the rules gave no answer")
         if answer.status == 503 and status == 503:
             answer.headers.set(b"Retry-After", b"1")
         return answer
+
+    async def leave(self, status: int, cause: str) -> None:
+        """Let an answer stand that the other proxy gave by itself; what the exchange owes is met."""
+        await self.refuse(status, cause)
+        self.facts.status = status
 
     async def close(self, *, hung_up: bool = False) -> None:
         """End the exchange: what it owes is met, and it is logged. `hung_up` says that nobody took the answer."""
@@ -131,9 +146,10 @@ class Processing:
         self.facts.total = (perf_counter() - self._started) * 1000
         self._worker.record(self.exchange, self.facts)
 
-    def _faulted(self, cause: str) -> Response:
+    def fault(self, status: int, cause: str) -> Response:
+        """Answer in place of what cannot be sent, past all rules."""
         self.facts.error = cause
-        return self._answer(run.fault(self.exchange, 500, cause))
+        return self._answer(run.fault(self.exchange, status, cause))
 
     def _answer(self, response: Response) -> Response:
         self.answered = True
@@ -151,7 +167,7 @@ class Processing:
             else:
                 answer = result  # type: ignore[assignment]
         except Exception as error:
-            return self._faulted(f"a fault of the proxy: {type(error).__name__}")
+            return self.fault(500, f"a fault of the proxy: {type(error).__name__}")
         return answer if answer is None else self._answer(answer)
 
     async def _perform(self, pending: run.Pending) -> Response | None:

@@ -1,0 +1,285 @@
+"""Envoy's external processing (ext_proc v3): a stream for each exchange, on which Envoy tells of its messages in order.
+
+Heads always come here; a body comes, whole, where a rule reads it and this module asks for it. Whatever is out of order
+ends the stream with an error, for which Envoy answers 500: a stream that ends well lets the message go on, so it ends
+well only when the last word about the exchange was said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import grpc
+from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
+from envoy.service.ext_proc.v3 import external_processor_pb2 as messages
+from grpc import aio
+
+from ..edge.origin import Peer
+from ..edge.refusal import Refusal
+from ..engine.errors import Unreadable
+from ..engine.message import Response
+from .envoy_messages import Head, check_response, edit_request, edit_response, lines_of, options
+from .grpc_server import GrpcServer
+from .grpc_server import start as start_server
+from .header_edits import HeaderEdits
+from .local_replies import UPSTREAM, failure_of
+from .processing import Processing, Worker, unread
+
+SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
+# What the filter must be told to send; `vestibule export envoy` writes it so.
+SOURCE = "source.address"
+DETAILS = "response.code_details"
+_FILTER = "envoy.filters.http.ext_proc"
+# How Envoy's own log names an answer that is made here.
+_DETAILS = "vestibule"
+_WHOLE = frozenset({ProcessingMode.NONE, ProcessingMode.BUFFERED})
+_HINTS = {
+    "request_headers": "request_header_mode of the filter must be SEND",
+    "request_body": "the filter must have allow_mode_override: true",
+    "response_headers": "response_header_mode of the filter must be SEND, and its body and trailer modes NONE and SKIP",
+    "response_body": "the filter must have allow_mode_override: true",
+}
+# Where a request goes whose body was asked for, unless the body comes: a path that no service has. An Envoy that does
+# not let the mode be overridden would send it on, and no rule would have seen it.
+_HELD = b"/.vestibule/held"
+_BODYLESS = frozenset({204, 304})
+_MODES = {
+    (request, response): ProcessingMode(
+        request_header_mode=ProcessingMode.SEND,
+        response_header_mode=ProcessingMode.SEND,
+        request_body_mode=ProcessingMode.BUFFERED if request else ProcessingMode.NONE,
+        response_body_mode=ProcessingMode.BUFFERED if response else ProcessingMode.NONE,
+        request_trailer_mode=ProcessingMode.SKIP,
+        response_trailer_mode=ProcessingMode.SKIP,
+    )
+    for request in (False, True)
+    for response in (False, True)
+}
+
+
+async def start(worker: Worker, address: str, *, most: int) -> GrpcServer:
+    """Serve the processing of at most so many exchanges at once."""
+
+    async def process(_: Any, context: aio.ServicerContext[Any, Any]) -> None:
+        await _Stream(worker, context).run()
+
+    handler = grpc.stream_stream_rpc_method_handler(
+        process,
+        request_deserializer=messages.ProcessingRequest.FromString,
+        response_serializer=messages.ProcessingResponse.SerializeToString,
+    )
+    return await start_server(address, SERVICE, {"Process": handler}, most=most, longest=worker.limits.body)
+
+
+class _BrokenError(Exception):
+    """Envoy, or how it is set up, does not keep to the protocol; the words are for the operator."""
+
+
+class _EndedError(Exception):
+    """Envoy ended the stream: the client hung up, or Envoy gave the exchange up."""
+
+
+class _Stream:
+    """One exchange."""
+
+    def __init__(self, worker: Worker, context: aio.ServicerContext[Any, Any]) -> None:
+        self._worker = worker
+        self._context = context
+        self._processing: Processing | None = None
+
+    async def run(self) -> None:
+        """Take the messages of the exchange, and end it in any case."""
+        over = False
+        try:
+            await self._exchange()
+            over = True
+        except _BrokenError as broken:
+            await self._break_off(grpc.StatusCode.FAILED_PRECONDITION, str(broken))
+        except _EndedError:
+            pass
+        except Exception as error:
+            await self._break_off(grpc.StatusCode.INTERNAL, f"a fault of the proxy: {type(error).__name__}")
+        finally:
+            if self._processing is not None:
+                await self._processing.close(hung_up=not over)
+
+    async def _break_off(self, code: grpc.StatusCode, cause: str) -> NoReturn:
+        self._worker.tell("error", "envoy-stream-broken", cause=cause)
+        if self._processing is not None:
+            self._processing.facts.error = cause
+        await self._context.abort(code, cause)
+
+    async def _next(self, wanted: str) -> Any:
+        message = await self._context.read()
+        if message is aio.EOF:
+            raise _EndedError
+        kind = message.WhichOneof("request")
+        if kind != wanted:
+            raise _BrokenError(f"{kind or 'an unknown message'} came where {wanted} was to come: {_HINTS[wanted]}")
+        return message
+
+    async def _exchange(self) -> None:
+        message = await self._next("request_headers")
+        source = _attribute(message, SOURCE, "request_attributes")
+        _check_modes(message)
+        head = Head.of(message.request_headers.headers)
+        worker = self._worker
+        peer = Peer(source, "http", 0, worker.trust)
+        try:
+            request = head.original(source).read(worker, upgrades=True)
+        except (Refusal, Unreadable) as refused:
+            await self._answer(unread(worker, peer.ip, refused.status, refused.cause))
+            return
+        processing = self._processing = Processing(worker, request)
+        with_body = processing.needs_request and not message.request_headers.end_of_stream
+        if with_body:
+            if head.length > processing.longest:
+                await self._answer(await processing.refuse(413, "the body is over the limit"))
+                return
+            await self._ask_for_request_body()
+            request.content = (await self._next("request_body")).request_body.body
+            processing.facts.received = len(request.content)
+        received = request.content
+        answer = await processing.begin()
+        if answer is not None:
+            await self._answer(answer)
+            return
+        try:
+            edits, pseudo = edit_request(head, processing.exchange.request, trusted=peer.trusted)
+        except Refusal as refusal:
+            await self._answer(processing.fault(refusal.status, refusal.cause))
+            return
+        if not with_body:
+            common = _common(edits, pseudo)
+            reply = messages.ProcessingResponse(mode_override=_MODES[False, False])
+            reply.request_headers.response.CopyFrom(common)
+        else:
+            content = processing.exchange.request.content
+            pseudo[b":path"] = processing.exchange.request.url.encode("latin-1")
+            reply = messages.ProcessingResponse()
+            reply.request_body.response.CopyFrom(_common(edits, pseudo, _changed(received, content)))
+        await self._context.write(reply)
+        await self._response(processing)
+
+    async def _ask_for_request_body(self) -> None:
+        reply = messages.ProcessingResponse(mode_override=_MODES[True, False])
+        edit = reply.request_headers.response.header_mutation.set_headers
+        edit.extend(options([(b":path", [_HELD])], raw=True))
+        await self._context.write(reply)
+
+    async def _response(self, processing: Processing) -> None:
+        message = await self._next("response_headers")
+        details = _attribute(message, DETAILS, "response_attributes")
+        head = Head.of(message.response_headers.headers)
+        if details != UPSTREAM:
+            await self._local_reply(processing, head, details)
+            return
+        worker = self._worker
+        try:
+            response = head.response(worker.bounds, worker.limits)
+        except Refusal as refusal:
+            await self._answer(await processing.refuse(refusal.status, refusal.cause))
+            return
+        ended = message.response_headers.end_of_stream
+        status = response.status
+        bodyless = processing.exchange.request.method == "HEAD" or status in _BODYLESS or status < 200
+        reads = processing.needs_response(status)
+        with_body = reads and not (ended or bodyless)
+        if with_body:
+            if head.length > worker.limits.body:
+                await self._answer(await processing.refuse(502, "the answer's body is over the limit"))
+                return
+            reply = messages.ProcessingResponse(mode_override=_MODES[False, True])
+            reply.response_headers.SetInParent()
+            await self._context.write(reply)
+            response.content = (await self._next("response_body")).response_body.body
+        elif reads and not bodyless:
+            response.content = b""
+        received = response.content
+        answer = await processing.after(response)
+        # What replaces a body that passes by can only be said as an answer of its own.
+        replaced = answer.content is not None and answer.content != received and not with_body
+        if answer.origin != "upstream" or replaced:
+            await self._answer(answer)
+            return
+        try:
+            edits, pseudo = edit_response(head, answer)
+        except Refusal as refusal:
+            await self._answer(processing.fault(refusal.status, refusal.cause))
+            return
+        reply = messages.ProcessingResponse()
+        if with_body:
+            reply.response_body.response.CopyFrom(_common(edits, pseudo, _changed(received, answer.content)))
+        else:
+            if reads and bodyless and head.has_length:
+                # An edited answer to a GET would have another length than the one that the upstream told.
+                edits.removed.append(b"content-length")
+            reply.mode_override.CopyFrom(_MODES[False, False])
+            reply.response_headers.response.CopyFrom(_common(edits, pseudo))
+        await self._context.write(reply)
+
+    async def _local_reply(self, processing: Processing, head: Head, details: str) -> None:
+        """Tell a failure of the upstream as the proxy does; any other answer of Envoy's own is left as it is."""
+        failure = failure_of(details)
+        if failure is not None:
+            await self._answer(await processing.refuse(*failure))
+            return
+        await processing.leave(head.status, "Envoy answered itself")
+        reply = messages.ProcessingResponse(mode_override=_MODES[False, False])
+        reply.response_headers.SetInParent()
+        await self._context.write(reply)
+
+    async def _answer(self, answer: Response) -> None:
+        """Answer in Envoy's place, and with that say the last word."""
+        try:
+            check_response(answer)
+        except Refusal as refusal:
+            if self._processing is None:
+                raise
+            answer = self._processing.fault(refusal.status, refusal.cause)
+        content = answer.content or b""
+        reply = messages.ProcessingResponse()
+        immediate = reply.immediate_response
+        immediate.status.code = answer.status
+        immediate.body = content
+        immediate.details = _DETAILS
+        immediate.headers.set_headers.extend(options(lines_of(answer).items(), raw=True))
+        if self._processing is not None:
+            self._processing.facts.sent = len(content)
+        await self._context.write(reply)
+
+
+def _attribute(message: Any, name: str, setting: str) -> str:
+    fields = message.attributes[_FILTER].fields if _FILTER in message.attributes else {}
+    if name not in fields:
+        raise _BrokenError(f"Envoy does not tell {name}: it must stand in {setting} of the filter")
+    return str(fields[name].string_value)
+
+
+def _check_modes(message: Any) -> None:
+    """See that no body comes in parts."""
+    if message.HasField("protocol_config"):
+        config = message.protocol_config
+        if not {config.request_body_mode, config.response_body_mode} <= _WHOLE:
+            raise _BrokenError("request_body_mode and response_body_mode of the filter must be NONE")
+
+
+def _changed(received: bytes | None, content: bytes | None) -> bytes | None:
+    return None if content == received else content or b""
+
+
+def _common(
+    edits: HeaderEdits, pseudo: Mapping[bytes, bytes], content: bytes | None = None
+) -> messages.CommonResponse:
+    common = messages.CommonResponse()
+    mutation = common.header_mutation
+    mutation.set_headers.extend(options(((name, [value]) for name, value in pseudo.items()), raw=True))
+    mutation.set_headers.extend(options(edits.set, raw=True))
+    mutation.remove_headers.extend(name.decode("latin-1") for name in edits.removed)
+    if content is not None:
+        common.body_mutation.body = content
+        # With the body of another length Envoy answers 500 unless it is told.
+        length = b"%d" % len(content)
+        mutation.set_headers.extend(options([(b"content-length", [length])], raw=True))
+    return common

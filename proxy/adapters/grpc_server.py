@@ -1,0 +1,54 @@
+"""A gRPC server for the services by which Envoy asks: how many streams, how long a message, and how it stops.
+
+This module alone imports grpc with everything that it starts, so it is imported by a worker and never before the fork.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+from grpc import aio
+
+from ..edge.sockets import ListenError
+
+# What a message holds beside a body: the head of the exchange and its attributes.
+_BESIDE = 1 << 20
+
+
+class GrpcServer:
+    """A server that runs; `stop` ends it."""
+
+    def __init__(self, server: aio.Server) -> None:
+        self._server = server
+
+    async def stop(self, grace: float) -> None:
+        """Take no more streams at once, let those that run end for so many seconds, and cut the rest."""
+        await self._server.stop(grace)
+
+
+async def start(
+    address: str, service: str, methods: Mapping[str, grpc.RpcMethodHandler[Any, Any]], *, most: int, longest: int
+) -> GrpcServer:
+    """Serve a service; a stream above `most`, or a message with a body above `longest`, is refused by a gRPC error."""
+    size = longest + _BESIDE
+    options: list[tuple[str, Any]] = [
+        ("grpc.so_reuseport", 1),
+        ("grpc.max_receive_message_length", size),
+        # What a rule made of a body may be longer than what came.
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_concurrent_streams", most),
+    ]
+    server = aio.server(options=options, maximum_concurrent_rpcs=most)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, dict(methods)),))
+    try:
+        bound = server.add_insecure_port(address)
+    except RuntimeError:
+        bound = 0
+    if not bound:
+        raise ListenError(f"cannot listen on {address}")
+    await server.start()
+    return GrpcServer(server)
+
+
