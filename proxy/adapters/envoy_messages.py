@@ -19,7 +19,6 @@ from ..engine.message import Headers, Limits, Line, Request, Response
 from .header_edits import HeaderEdits, by_name, compare
 from .original import Original
 
-_APPEND = HeaderValueOption.APPEND_IF_EXISTS_OR_ADD
 _OVERWRITE = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 _FOR = b"x-forwarded-for"
 _PROTO = b"x-forwarded-proto"
@@ -139,15 +138,19 @@ def lines_of(response: Response) -> dict[bytes, list[bytes]]:
 def options(values: Iterable[tuple[bytes, Iterable[bytes]]], *, raw: bool) -> Iterator[HeaderValueOption]:
     """Write headers for Envoy: the first value of a name replaces what is there, the others are lines of their own."""
     for name, lines in values:
-        action = _OVERWRITE
-        for value in lines:
+        for position, value in enumerate(lines):
             header = HeaderValue(key=name.decode("latin-1"))
             if raw:
                 header.raw_value = value
             else:
                 header.value = _text(value)
-            yield HeaderValueOption(header=header, append_action=action, keep_empty_value=True)
-            action = _APPEND
+            option = HeaderValueOption(header=header, keep_empty_value=True)
+            if position:
+                # The action that appends is the number 0, which Envoy takes for one that is not given.
+                option.append.value = True
+            else:
+                option.append_action = _OVERWRITE
+            yield option
 
 
 def _text(value: bytes) -> str:

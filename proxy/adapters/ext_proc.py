@@ -87,13 +87,12 @@ class _Stream:
         self._worker = worker
         self._context = context
         self._processing: Processing | None = None
+        self._over = False
 
     async def run(self) -> None:
         """Take the messages of the exchange, and end it in any case."""
-        over = False
         try:
             await self._exchange()
-            over = True
         except _BrokenError as broken:
             await self._break_off(grpc.StatusCode.FAILED_PRECONDITION, str(broken))
         except _EndedError:
@@ -102,7 +101,7 @@ class _Stream:
             await self._break_off(grpc.StatusCode.INTERNAL, f"a fault of the proxy: {type(error).__name__}")
         finally:
             if self._processing is not None:
-                await self._processing.close(hung_up=not over)
+                await self._processing.close(hung_up=not self._over)
 
     async def _break_off(self, code: grpc.StatusCode, cause: str) -> NoReturn:
         self._worker.tell("error", "envoy-stream-broken", cause=cause)
@@ -110,17 +109,26 @@ class _Stream:
             self._processing.facts.error = cause
         await self._context.abort(code, cause)
 
-    async def _next(self, wanted: str) -> Any:
+    async def _next(self, *wanted: str) -> Any:
         message = await self._context.read()
         if message is aio.EOF:
             raise _EndedError
         kind = message.WhichOneof("request")
-        if kind != wanted:
-            raise _BrokenError(f"{kind or 'an unknown message'} came where {wanted} was to come: {_HINTS[wanted]}")
+        if kind not in wanted:
+            what = kind or "a message that is not known"
+            raise _BrokenError(f"{what} came where {wanted[0]} was to come: {_HINTS[wanted[0]]}")
         return message
 
+    async def _last(self, reply: messages.ProcessingResponse) -> None:
+        """Say the last word about the exchange; once it has it, Envoy cancels the stream."""
+        self._over = True
+        await self._context.write(reply)
+
     async def _exchange(self) -> None:
-        message = await self._next("request_headers")
+        message = await self._next("request_headers", "response_headers")
+        if message.HasField("response_headers"):
+            await self._without_request(message)
+            return
         source = _attribute(message, SOURCE, "request_attributes")
         _check_modes(message)
         head = Head.of(message.request_headers.headers)
@@ -217,7 +225,13 @@ class _Stream:
                 edits.removed.append(b"content-length")
             reply.mode_override.CopyFrom(_MODES[False, False])
             reply.response_headers.response.CopyFrom(_common(edits, pseudo))
-        await self._context.write(reply)
+        await self._last(reply)
+
+    async def _without_request(self, message: Any) -> None:
+        """Let an answer stand that Envoy gave before any filter saw the request."""
+        if _attribute(message, DETAILS, "response_attributes") == UPSTREAM:
+            raise _BrokenError(f"an answer came without its request: {_HINTS['request_headers']}")
+        await self._last(_untouched())
 
     async def _local_reply(self, processing: Processing, head: Head, details: str) -> None:
         """Tell a failure of the upstream as the proxy does; any other answer of Envoy's own is left as it is."""
@@ -226,9 +240,7 @@ class _Stream:
             await self._answer(await processing.refuse(*failure))
             return
         await processing.leave(head.status, "Envoy answered itself")
-        reply = messages.ProcessingResponse(mode_override=_MODES[False, False])
-        reply.response_headers.SetInParent()
-        await self._context.write(reply)
+        await self._last(_untouched())
 
     async def _answer(self, answer: Response) -> None:
         """Answer in Envoy's place, and with that say the last word."""
@@ -247,7 +259,13 @@ class _Stream:
         immediate.headers.set_headers.extend(options(lines_of(answer).items(), raw=True))
         if self._processing is not None:
             self._processing.facts.sent = len(content)
-        await self._context.write(reply)
+        await self._last(reply)
+
+
+def _untouched() -> messages.ProcessingResponse:
+    reply = messages.ProcessingResponse(mode_override=_MODES[False, False])
+    reply.response_headers.SetInParent()
+    return reply
 
 
 def _attribute(message: Any, name: str, setting: str) -> str:

@@ -1,0 +1,188 @@
+"""An Envoy that asks Vestibule about the exchanges with an auth service: its whole configuration, as data.
+
+What an Envoy asks with is a filter of its own. It is the same in a bootstrap, in Envoy Gateway and in Istio.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+EXTENSIONS = "type.googleapis.com/envoy.extensions"
+_FILTERS = f"{EXTENSIONS}.filters"
+_HTTP = f"{EXTENSIONS}.upstreams.http.v3.HttpProtocolOptions"
+_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+# Envoy gives each of its threads one connection to Vestibule, which one worker has; above so many exchanges at once it
+# makes another, which another worker may have.
+_STREAMS = 100
+# So many exchanges at once.
+_EXCHANGES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What rules need of Envoy: which bodies they read, and how long they may take over a message, in seconds."""
+
+    request_body: bool
+    response_body: bool
+    seconds: float
+    longest: int = 4 << 20
+
+
+def seconds(value: float) -> str:
+    return f"{value:g}s"
+
+
+def ext_proc(needs: Needs) -> dict[str, Any]:
+    """Write the filter that asks by external processing; its cluster is `vestibule`."""
+    modes = [
+        {
+            "response_header_mode": "SEND",
+            "request_body_mode": request,
+            "response_body_mode": response,
+            "request_trailer_mode": "SKIP",
+            "response_trailer_mode": "SKIP",
+        }
+        for request, response in (("NONE", "NONE"), ("BUFFERED", "NONE"), ("NONE", "BUFFERED"))
+        if (request == "NONE" or needs.request_body) and (response == "NONE" or needs.response_body)
+    ]
+    return {
+        "name": "envoy.filters.http.ext_proc",
+        "typed_config": {
+            "@type": f"{_FILTERS}.http.ext_proc.v3.ExternalProcessor",
+            "grpc_service": {"envoy_grpc": {"cluster_name": "vestibule"}},
+            "failure_mode_allow": False,
+            "message_timeout": seconds(needs.seconds),
+            "processing_mode": {
+                "request_header_mode": "SEND",
+                "response_header_mode": "SEND",
+                "request_body_mode": "NONE",
+                "response_body_mode": "NONE",
+                "request_trailer_mode": "SKIP",
+                "response_trailer_mode": "SKIP",
+            },
+            "allow_mode_override": True,
+            "allowed_override_modes": modes,
+            "request_attributes": ["source.address"],
+            "response_attributes": ["response.code_details"],
+            # A rule may set any header and the method; an edit that Envoy does not make is a 500, not a request that
+            # goes on without it.
+            "mutation_rules": {"allow_all_routing": True, "allow_envoy": True, "disallow_is_error": True},
+        },
+    }
+
+
+def bootstrap(
+    asks: dict[str, Any], *, listen: str, vestibule: str, upstream: str, longest: int, admin: str | None
+) -> dict[str, Any]:
+    """Write a bootstrap: a listener with the filter that asks, the auth service behind it, and Vestibule."""
+    parts = urlsplit(upstream)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    route: dict[str, Any] = {"cluster": "auth", "timeout": "60s", "append_x_forwarded_host": True}
+    if parts.hostname is not None and parts.hostname != "unix":
+        route["host_rewrite_literal"] = parts.netloc.rpartition("@")[2]
+    manager = {
+        "@type": f"{_FILTERS}.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "auth",
+        # Whose request it is: the address of the connection, and not what a client writes about itself.
+        "use_remote_address": True,
+        # One path for Envoy, the rules and the auth service.
+        "normalize_path": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "common_http_protocol_options": {"headers_with_underscores_action": "REJECT_REQUEST", "idle_timeout": "75s"},
+        "request_headers_timeout": "15s",
+        "stream_idle_timeout": "60s",
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+        "http_filters": [
+            asks,
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": f"{_FILTERS}.http.router.v3.Router"},
+            },
+        ],
+        "route_config": {
+            "name": "auth",
+            "virtual_hosts": [
+                {"name": "auth", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": route}]}
+            ],
+        },
+    }
+    found: dict[str, Any] = {
+        "static_resources": {
+            "listeners": [
+                {
+                    "name": "auth",
+                    "address": _address(listen),
+                    # The longest body that a rule reads; one that no rule reads is not held.
+                    "per_connection_buffer_limit_bytes": longest,
+                    "filter_chains": [
+                        {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+                    ],
+                }
+            ],
+            "clusters": [_auth(parts.hostname or "", port, longest, secure=parts.scheme == "https"), cluster(vestibule)],
+        }
+    }
+    if admin is not None:
+        found["admin"] = {"address": _address(admin)}
+    return found
+
+
+def cluster(vestibule: str) -> dict[str, Any]:
+    """Write the cluster of Vestibule."""
+    return {
+        "name": "vestibule",
+        "type": "STRICT_DNS",
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": _HTTP,
+                "explicit_http_config": {"http2_protocol_options": {"max_concurrent_streams": _STREAMS}},
+            }
+        },
+        "circuit_breakers": {
+            "thresholds": [
+                {"max_connections": _EXCHANGES, "max_requests": _EXCHANGES, "max_pending_requests": _EXCHANGES}
+            ]
+        },
+        "load_assignment": _endpoint("vestibule", _address(vestibule)),
+    }
+
+
+def _auth(host: str, port: int, longest: int, *, secure: bool) -> dict[str, Any]:
+    shown = f"[{host}]" if ":" in host else host
+    found: dict[str, Any] = {
+        "name": "auth",
+        "type": "STRICT_DNS",
+        "connect_timeout": "5s",
+        "per_connection_buffer_limit_bytes": longest,
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": _HTTP,
+                "explicit_http_config": {"http_protocol_options": {}},
+                **({"upstream_http_protocol_options": {"auto_sni": True, "auto_san_validation": True}} if secure else {}),
+            }
+        },
+        "load_assignment": _endpoint("auth", _address(f"{shown}:{port}")),
+    }
+    if secure:
+        found["transport_socket"] = {
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": f"{EXTENSIONS}.transport_sockets.tls.v3.UpstreamTlsContext",
+                "common_tls_context": {"validation_context": {"trusted_ca": {"filename": _AUTHORITIES}}},
+            },
+        }
+    return found
+
+
+def _endpoint(name: str, address: dict[str, Any]) -> dict[str, Any]:
+    return {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]}
+
+
+def _address(address: str) -> dict[str, Any]:
+    if address.startswith("unix:"):
+        return {"pipe": {"path": address.removeprefix("unix:")}}
+    host, _, port = address.rpartition(":")
+    return {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}

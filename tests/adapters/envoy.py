@@ -1,0 +1,75 @@
+"""A real Envoy between a client and an upstream of the test, which asks an adapter that the test serves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.wire import LOOPBACK, PATIENCE, Wire
+
+ROOT = Path(__file__).resolve().parents[2]
+BINARY = ROOT / ".venv-envoy" / "bin" / "envoy"
+
+
+@dataclass(frozen=True)
+class Envoy:
+    """An Envoy that listens on a port of this machine."""
+
+    port: int
+    admin: int
+    log: Path
+
+    async def stats(self, prefix: str) -> dict[str, int]:
+        """Read counters and gauges by what their names begin with."""
+        body = await _get(self.admin, f"/stats?format=json&filter=^{prefix}")
+        return {one["name"]: one["value"] for one in json.loads(body)["stats"] if "name" in one}
+
+
+@contextlib.asynccontextmanager
+async def running(configuration: dict[str, Any], folder: Path) -> AsyncIterator[Envoy]:
+    """Start an Envoy with a configuration whose listener and admin port are of its own choice."""
+    configuration = {**configuration, "admin": {"address": {"socket_address": {"address": LOOPBACK, "port_value": 0}}}}
+    conf, where, log = folder / "envoy.json", folder / "admin", folder / "envoy.log"
+    conf.write_text(json.dumps(configuration), "utf-8")
+    words = [str(BINARY), "-c", str(conf), "--concurrency", "1", "-l", "warning", "--use-dynamic-base-id",
+             "--admin-address-path", str(where), "--drain-time-s", "0"]  # fmt: skip
+    with log.open("wb") as sink:
+        process = await asyncio.create_subprocess_exec(*words, stdout=sink, stderr=sink)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                admin = int((await _once_there(process, where, log)).rpartition(":")[2])
+                while not (ports := await _ports(admin)):
+                    await asyncio.sleep(0.01)
+            yield Envoy(ports[0], admin, log)
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+async def _once_there(process: asyncio.subprocess.Process, file: Path, log: Path) -> str:
+    while not file.is_file() or not file.read_text("utf-8"):
+        assert process.returncode is None, log.read_text("utf-8")
+        await asyncio.sleep(0.01)
+    return file.read_text("utf-8")
+
+
+async def _ports(admin: int) -> list[int]:
+    if await _get(admin, "/ready") != b"LIVE\n":
+        return []
+    found = json.loads(await _get(admin, "/listeners?format=json"))
+    return [one["local_address"]["socket_address"]["port_value"] for one in found["listener_statuses"]]
+
+
+async def _get(port: int, target: str) -> bytes:
+    wire = await Wire.open(port)
+    try:
+        await wire.send(f"GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        return (await wire.message()).body
+    finally:
+        wire.writer.close()
