@@ -287,9 +287,7 @@ def _changed(received: bytes | None, content: bytes | None) -> bytes | None:
     return None if content == received else content or b""
 
 
-def _common(
-    edits: HeaderEdits, pseudo: Mapping[bytes, bytes], content: bytes | None = None
-) -> messages.CommonResponse:
+def _common(edits: HeaderEdits, pseudo: Mapping[bytes, bytes], content: bytes | None = None) -> messages.CommonResponse:
     common = messages.CommonResponse()
     mutation = common.header_mutation
     mutation.set_headers.extend(options(((name, [value]) for name, value in pseudo.items()), raw=True))

@@ -50,5 +50,3 @@ async def start(
         raise ListenError(f"cannot listen on {address}")
     await server.start()
     return GrpcServer(server)
-
-

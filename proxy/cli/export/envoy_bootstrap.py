@@ -117,11 +117,18 @@ def bootstrap(
                     # The longest body that a rule reads; one that no rule reads is not held.
                     "per_connection_buffer_limit_bytes": longest,
                     "filter_chains": [
-                        {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+                        {
+                            "filters": [
+                                {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
+                            ]
+                        }
                     ],
                 }
             ],
-            "clusters": [_auth(parts.hostname or "", port, longest, secure=parts.scheme == "https"), cluster(vestibule)],
+            "clusters": [
+                _auth(parts.hostname or "", port, longest, secure=parts.scheme == "https"),
+                cluster(vestibule),
+            ],
         }
     }
     if admin is not None:
@@ -161,7 +168,11 @@ def _auth(host: str, port: int, longest: int, *, secure: bool) -> dict[str, Any]
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": _HTTP,
                 "explicit_http_config": {"http_protocol_options": {}},
-                **({"upstream_http_protocol_options": {"auto_sni": True, "auto_san_validation": True}} if secure else {}),
+                **(
+                    {"upstream_http_protocol_options": {"auto_sni": True, "auto_san_validation": True}}
+                    if secure
+                    else {}
+                ),
             }
         },
         "load_assignment": _endpoint("auth", _address(f"{shown}:{port}")),
