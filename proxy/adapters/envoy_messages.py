@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import ClassVar
 
 from envoy.config.core.v3.base_pb2 import HeaderMap, HeaderValue, HeaderValueOption
@@ -22,7 +23,9 @@ from .original import Original
 _OVERWRITE = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 _FOR = b"x-forwarded-for"
 _PROTO = b"x-forwarded-proto"
-# What a client wrote of its way here, and Envoy passes on unread.
+# What Envoy itself writes about the client.
+_THEIRS = frozenset({_FOR, _PROTO, b"x-forwarded-port", b"x-forwarded-client-cert"})
+# What a client may have written of its way here, which Envoy passes on unread.
 _CLAIMED = frozenset({b"forwarded", b"x-forwarded-host"})
 
 
@@ -65,8 +68,8 @@ class Head:
         """Give the request that this is the head of; `source` is the address that Envoy takes for the client's."""
         said = b",".join(value for key, _, value in self.lines if key == _FOR).decode("latin-1")
         hops = [hop.strip() for hop in said.split(",")] if said else []
-        # Envoy has put its own peer at the end.
-        if hops and _bare(hops[-1]) == _bare(source):
+        # Envoy has put its peer at the end, or itself where the peer is on its machine.
+        if hops and (_bare(hops[-1]) == _bare(source) or _is_loopback(source)):
             hops.pop()
         # It writes the scheme of the client's connection, or passes on what a proxy said that it trusts.
         proto = [value for key, _, value in self.lines if key == _PROTO]
@@ -105,12 +108,19 @@ def _bare(address: str) -> str:
     return bare.strip("[]")
 
 
+def _is_loopback(source: str) -> bool:
+    try:
+        return ip_address(_bare(source)).is_loopback
+    except ValueError:
+        return False
+
+
 def edit_request(head: Head, request: Request, *, trusted: bool) -> tuple[HeaderEdits, dict[bytes, bytes]]:
     """Give the edits that make a head what the request is now, its pseudo-headers apart; raise Refusal for a request
     that cannot be sent.
     """
     write_request(request, base="", authority=b"", via=b"", framing=b"")
-    edits = compare(head.lines, request.headers.lines)
+    edits = compare(head.lines, request.headers.lines, kept=_THEIRS | _CLAIMED)
     if not trusted:
         edits.removed.extend({key for key, _, _ in head.lines if key in _CLAIMED})
     wanted = {b":method": request.method.encode("latin-1"), b":path": request.url.encode("latin-1")}

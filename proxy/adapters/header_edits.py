@@ -1,6 +1,6 @@
 """What rules changed in the header lines of a message, as edits of the lines that another proxy holds.
 
-What belongs to that proxy's own connections (framing, hop-by-hop fields, Host, X-Forwarded-*) is never edited.
+What belongs to that proxy's own connections (framing, hop-by-hop fields, Host) is never edited.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from ..edge.fields import (
     CONNECTION,
     CONTENT_LENGTH,
     EXPECT,
-    FORWARDED,
     HOP,
     HOST,
     TRANSFER_ENCODING,
@@ -32,19 +31,20 @@ class HeaderEdits(NamedTuple):
     removed: list[bytes]
 
 
-def compare(held: Iterable[Line], wanted: Iterable[Line]) -> HeaderEdits:
-    """Give the edits that make the lines that are held those that are wanted; the order of names does not count."""
+def compare(held: Iterable[Line], wanted: Iterable[Line], *, kept: frozenset[bytes] = frozenset()) -> HeaderEdits:
+    """Give the edits that make the lines that are held those that are wanted; the order of names does not count.
+
+    Names that are `kept` stay as they are held.
+    """
     before, after = by_name(held), by_name(wanted)
-    changed = [(key, values) for key, values in after.items() if before.get(key) != values]
-    return HeaderEdits(changed, [key for key in before if key not in after])
+    changed = [(key, values) for key, values in after.items() if before.get(key) != values and key not in kept]
+    return HeaderEdits(changed, [key for key in before if key not in after and key not in kept])
 
 
 def by_name(lines: Iterable[Line]) -> dict[bytes, list[bytes]]:
     """Gather the values of each name, without the fields that are another proxy's own."""
     found: dict[bytes, list[bytes]] = {}
     for key, name, value in lines:
-        _, kind, _ = known.get(name) or classify(name)
-        # X-Forwarded-Client-Cert and their like are written by the proxy that holds the client's connection.
-        if kind not in _THEIRS and kind != FORWARDED and not key.startswith(b"x-forwarded-"):
+        if (known.get(name) or classify(name))[1] not in _THEIRS:
             found.setdefault(key, []).append(value)
     return found

@@ -91,6 +91,8 @@ def limits_of(draft: Draft, target: Target) -> Iterator[tuple[Loc, str]]:
         settings = data[action]
         if target.passes and _lets_pass(action, settings):
             yield step.loc, "its answer has a status of 2xx, by which the request goes on; 4xx and 5xx do not"
+        if "response.message" in step.footprints and not target.reasons:
+            yield step.loc, "the reason phrase of an answer is not told"
         if step.phase == "before":
             yield from ((step.loc, reason) for reason in _before(step, action, settings, target))
         elif action == "status" and not target.reasons and isinstance(settings, Mapping) and "reason" in settings:

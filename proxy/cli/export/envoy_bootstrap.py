@@ -87,6 +87,7 @@ def bootstrap(
         "stat_prefix": "auth",
         # Whose request it is: the address of the connection, and not what a client writes about itself.
         "use_remote_address": True,
+        "server_header_transformation": "PASS_THROUGH",
         # One path for Envoy, the rules and the auth service.
         "normalize_path": True,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",

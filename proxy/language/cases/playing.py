@@ -133,16 +133,16 @@ class Answers:
 
     def __init__(self, play: Play) -> None:
         self._several = isinstance(play.upstream, list)
-        self._given: list[GivenUpstream] = listed(play.upstream if play.upstream is not None else GivenUpstream())
+        self.given: list[GivenUpstream] = listed(play.upstream if play.upstream is not None else GivenUpstream())
         self._calls = 0
 
     def next(self) -> GivenUpstream:
         self._calls += 1
         if not self._several:
-            return self._given[0]
-        if self._calls > len(self._given):
-            raise CaseError(f"the auth service was called {self._calls} times; `upstream` has {len(self._given)}")
-        return self._given[self._calls - 1]
+            return self.given[0]
+        if self._calls > len(self.given):
+            raise CaseError(f"the auth service was called {self._calls} times; `upstream` has {len(self.given)}")
+        return self.given[self._calls - 1]
 
 
 # What is under way at the same time, and how long the clock goes on before.
