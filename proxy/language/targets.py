@@ -40,7 +40,7 @@ TARGETS: dict[str, Target] = {
     "ext_proc": Target(
         "Envoy's external processing", answers=True, bodies=True, edits=frozenset({"body", "path", "method", "query"})
     ),
-    "ext_authz": Target("Envoy's external authorization", bodies=True, edits=frozenset({"path", "query"})),
+    "ext_authz": Target("Envoy's external authorization", bodies=True, edits=frozenset({"path", "method", "query"})),
     "ext_authz_http": Target("Envoy's external authorization over HTTP", bodies=True, passes=True),
     "forward_auth": Target("forward-auth", passes=True, named=True),
     "forward_auth_body": Target("forward-auth", bodies=True, passes=True, named=True),

@@ -73,6 +73,24 @@ def ext_proc(needs: Needs) -> dict[str, Any]:
     }
 
 
+def ext_authz(needs: Needs) -> dict[str, Any]:
+    """Write the filter that asks by external authorization; its cluster is `vestibule`."""
+    body = {"max_request_bytes": needs.longest, "allow_partial_message": False, "pack_as_bytes": True}
+    return {
+        "name": "envoy.filters.http.ext_authz",
+        "typed_config": {
+            "@type": f"{_FILTERS}.http.ext_authz.v3.ExtAuthz",
+            "transport_api_version": "V3",
+            "grpc_service": {"envoy_grpc": {"cluster_name": "vestibule"}, "timeout": seconds(needs.seconds)},
+            "failure_mode_allow": False,
+            "status_on_error": {"code": "InternalServerError"},
+            # Each line of a header by itself, as the client sent it.
+            "encode_raw_headers": True,
+            **({"with_request_body": body} if needs.request_body else {}),
+        },
+    }
+
+
 def bootstrap(
     asks: dict[str, Any], *, listen: str, vestibule: str, upstream: str, longest: int, admin: str | None
 ) -> dict[str, Any]:

@@ -1,0 +1,133 @@
+"""Envoy's external authorization (ext_authz v3): whether a request may go on, and with which headers and path.
+
+Only the request is told, so only the phase `before` runs. What a rule reads of a body is the whole body or an error.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+from envoy.service.auth.v3 import external_auth_pb2 as messages
+from google.rpc import code_pb2 as codes
+
+from ..edge.origin import Peer
+from ..edge.refusal import Refusal
+from ..engine import dialects
+from ..engine.errors import Unreadable
+from ..engine.message import Response
+from .envoy_messages import Head, check_response, edit_request, lines_of, options
+from .grpc_server import GrpcServer
+from .grpc_server import start as start_server
+from .processing import Processing, Worker, unread
+
+SERVICE = "envoy.service.auth.v3.Authorization"
+# Envoy says by this header whether it told the whole body.
+_PARTIAL = b"x-envoy-auth-partial-body"
+_NOT_TOLD = "Envoy did not tell the body, which a rule reads: with_request_body of the filter, with pack_as_bytes"
+_SEND_BODIES = frozenset({"POST", "PUT", "PATCH"})
+
+
+async def start(worker: Worker, address: str, *, most: int) -> GrpcServer:
+    """Answer at most so many checks at once."""
+
+    async def check(question: Any, _: Any) -> messages.CheckResponse:
+        return await decide(worker, question)
+
+    handler = grpc.unary_unary_rpc_method_handler(
+        check,
+        request_deserializer=messages.CheckRequest.FromString,
+        response_serializer=messages.CheckResponse.SerializeToString,
+    )
+    return await start_server(address, SERVICE, {"Check": handler}, most=most, longest=worker.limits.body)
+
+
+async def decide(worker: Worker, question: Any) -> messages.CheckResponse:
+    """Answer one check."""
+    told = question.attributes.request.http
+    head = _head(told)
+    source = _source(question)
+    peer = Peer(source, "http", 0, worker.trust)
+    try:
+        request = head.original(source).read(worker, upgrades=True)
+    except (Refusal, Unreadable) as refused:
+        return _deny(unread(worker, peer.ip, refused.status, refused.cause))
+    processing = Processing(worker, request)
+    try:
+        answer = await _begin(processing, head, told)
+        if answer is None:
+            try:
+                return _allow(processing, head, trusted=peer.trusted)
+            except Refusal as refusal:
+                answer = processing.fault(refusal.status, refusal.cause)
+        try:
+            check_response(answer)
+            return _deny(answer)
+        except Refusal as refusal:
+            return _deny(processing.fault(refusal.status, refusal.cause))
+    finally:
+        await processing.close()
+
+
+def _head(told: Any) -> Head:
+    if told.HasField("header_map"):
+        return Head.of(told.header_map)
+    lines = [(name.lower().encode(), value.encode()) for name, value in told.headers.items()]
+    head = Head(
+        {name: value for name, value in lines if name.startswith(b":")},
+        [(name, name, value) for name, value in lines if not name.startswith(b":")],
+    )
+    return head
+
+
+def _source(question: Any) -> str:
+    address = question.attributes.source.address
+    return address.socket_address.address or address.pipe.path or "unknown"
+
+
+async def _begin(processing: Processing, head: Head, told: Any) -> Response | None:
+    if processing.needs_request:
+        request = processing.exchange.request
+        if head.length > processing.longest:
+            return await processing.refuse(413, "the body is over the limit")
+        content = told.raw_body or told.body.encode()
+        partial = request.headers.get(_PARTIAL)
+        if partial is not None and partial != b"false":
+            return await processing.refuse(413, "Envoy told a part of the body: it is over max_request_bytes")
+        if not content and (head.length or (partial is None and _may_have_body(head, request.method))):
+            return await processing.refuse(500, _NOT_TOLD)
+        request.content = content or None
+        processing.facts.received = len(content)
+    return await processing.begin()
+
+
+def _may_have_body(head: Head, method: str) -> bool:
+    return method in _SEND_BODIES and not head.has_length
+
+
+def _allow(processing: Processing, head: Head, *, trusted: bool) -> messages.CheckResponse:
+    exchange = processing.exchange
+    edits, pseudo = edit_request(head, exchange.request, trusted=trusted)
+    reply = messages.CheckResponse()
+    reply.status.code = codes.OK
+    allowed = reply.ok_response
+    allowed.headers.extend(options(((name, [value]) for name, value in pseudo.items()), raw=False))
+    allowed.headers.extend(options(edits.set, raw=False))
+    allowed.headers_to_remove.extend(name.decode("latin-1") for name in edits.removed)
+    correlation = dialects.correlation_header(exchange.dialect)
+    allowed.response_headers_to_add.extend(options([(correlation, [exchange.correlation.encode()])], raw=False))
+    processing.facts.status = 200
+    return reply
+
+
+def _deny(answer: Response) -> messages.CheckResponse:
+    reply = messages.CheckResponse()
+    reply.status.code = codes.PERMISSION_DENIED
+    denied = reply.denied_response
+    denied.status.code = answer.status
+    denied.headers.extend(options(lines_of(answer).items(), raw=False))
+    try:
+        denied.body = (answer.content or b"").decode()
+    except UnicodeDecodeError:
+        raise Refusal(500, "the body of an answer is not UTF-8, which cannot be told to Envoy") from None
+    return reply
