@@ -50,7 +50,7 @@ check: $(STAMP)
 	$(BIN)/vestibule fmt --check rules
 	$(BIN)/vestibule test rules
 
-unit: $(STAMP)
+unit: $(STAMP) .venv-envoy/.installed
 	rm -f .figures
 	$(BIN)/pytest --numprocesses auto --dist loadgroup --figures $(CURDIR)/.figures
 

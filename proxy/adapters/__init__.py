@@ -6,4 +6,4 @@ it is served: what their libraries start (threads) must not be there before the 
 """
 
 # What `--serve` may name; each is a module of this package with a function `start`.
-NAMES = ("ext_authz_http", "forward_auth", "forward_auth_body")
+NAMES = ("ext_proc", "ext_authz", "ext_authz_http", "forward_auth", "forward_auth_body")

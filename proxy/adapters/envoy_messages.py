@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import ClassVar
 
 from envoy.config.core.v3.base_pb2 import HeaderMap, HeaderValue, HeaderValueOption
@@ -38,16 +37,24 @@ class Head:
 
     @classmethod
     def of(cls, headers: HeaderMap) -> Head:
+        return cls.of_lines((one.key, one.raw_value or one.value.encode()) for one in headers.headers)
+
+    @classmethod
+    def of_lines(cls, told: Iterable[tuple[str, bytes]]) -> Head:
+        """Gather a head from names and values."""
         pseudo: dict[bytes, bytes] = {}
         lines: list[Line] = []
-        for one in headers.headers:
-            name = one.key.lower().encode()
-            value = one.raw_value or one.value.encode()
+        for text, value in told:
+            name = text.lower().encode()
             if name.startswith(b":"):
                 pseudo[name] = value
             else:
                 lines.append((name, name, value))
         return cls(pseudo, lines)
+
+    def without(self, key: bytes) -> Head:
+        """Give this head without a name."""
+        return Head(self.pseudo, [line for line in self.lines if line[0] != key])
 
     @property
     def status(self) -> int:
@@ -68,8 +75,8 @@ class Head:
         """Give the request that this is the head of; `source` is the address that Envoy takes for the client's."""
         said = b",".join(value for key, _, value in self.lines if key == _FOR).decode("latin-1")
         hops = [hop.strip() for hop in said.split(",")] if said else []
-        # Envoy has put its peer at the end, or itself where the peer is on its machine.
-        if hops and (_bare(hops[-1]) == _bare(source) or _is_loopback(source)):
+        # Envoy has put its peer at the end.
+        if hops and _bare(hops[-1]) == _bare(source):
             hops.pop()
         # It writes the scheme of the client's connection, or passes on what a proxy said that it trusts.
         proto = [value for key, _, value in self.lines if key == _PROTO]
@@ -106,13 +113,6 @@ def _bare(address: str) -> str:
     host, colon, port = address.rpartition(":")
     bare = host if colon and port.isdigit() and ("]" in host or ":" not in host) else address
     return bare.strip("[]")
-
-
-def _is_loopback(source: str) -> bool:
-    try:
-        return ip_address(_bare(source)).is_loopback
-    except ValueError:
-        return False
 
 
 def edit_request(head: Head, request: Request, *, trusted: bool) -> tuple[HeaderEdits, dict[bytes, bytes]]:

@@ -9,19 +9,20 @@ from typing import Any
 
 import grpc
 from envoy.service.auth.v3 import external_auth_pb2 as messages
-from google.rpc import code_pb2 as codes
 
 from ..edge.origin import Peer
 from ..edge.refusal import Refusal
 from ..engine import dialects
 from ..engine.errors import Unreadable
-from ..engine.message import Response
+from ..engine.message import Request, Response
 from .envoy_messages import Head, check_response, edit_request, lines_of, options
 from .grpc_server import GrpcServer
 from .grpc_server import start as start_server
 from .processing import Processing, Worker, unread
 
 SERVICE = "envoy.service.auth.v3.Authorization"
+# Codes of gRPC: Envoy lets the request go on for the first alone.
+_OK, _DENIED = 0, 7
 # Envoy says by this header whether it told the whole body.
 _PARTIAL = b"x-envoy-auth-partial-body"
 _NOT_TOLD = "Envoy did not tell the body, which a rule reads: with_request_body of the filter, with pack_as_bytes"
@@ -57,7 +58,10 @@ async def decide(worker: Worker, question: Any) -> messages.CheckResponse:
         answer = await _begin(processing, head, told)
         if answer is None:
             try:
-                return _allow(processing, head, trusted=peer.trusted)
+                # Where lines are told joined, those of Cookie mean something else than they did: what the rules saw is
+                # what is sent.
+                held = head if told.HasField("header_map") else head.without(b"cookie")
+                return _allow(processing, held, trusted=peer.trusted)
             except Refusal as refusal:
                 answer = processing.fault(refusal.status, refusal.cause)
         try:
@@ -72,12 +76,7 @@ async def decide(worker: Worker, question: Any) -> messages.CheckResponse:
 def _head(told: Any) -> Head:
     if told.HasField("header_map"):
         return Head.of(told.header_map)
-    lines = [(name.lower().encode(), value.encode()) for name, value in told.headers.items()]
-    head = Head(
-        {name: value for name, value in lines if name.startswith(b":")},
-        [(name, name, value) for name, value in lines if not name.startswith(b":")],
-    )
-    return head
+    return Head.of_lines((name, value.encode()) for name, value in told.headers.items())
 
 
 def _source(question: Any) -> str:
@@ -91,25 +90,28 @@ async def _begin(processing: Processing, head: Head, told: Any) -> Response | No
         if head.length > processing.longest:
             return await processing.refuse(413, "the body is over the limit")
         content = told.raw_body or told.body.encode()
-        partial = request.headers.get(_PARTIAL)
-        if partial is not None and partial != b"false":
+        partial = request.headers.values(_PARTIAL)
+        if any(value != b"false" for value in partial):
             return await processing.refuse(413, "Envoy told a part of the body: it is over max_request_bytes")
-        if not content and (head.length or (partial is None and _may_have_body(head, request.method))):
+        if not content and (partial or _has_body(head, request)):
             return await processing.refuse(500, _NOT_TOLD)
         request.content = content or None
         processing.facts.received = len(content)
     return await processing.begin()
 
 
-def _may_have_body(head: Head, method: str) -> bool:
-    return method in _SEND_BODIES and not head.has_length
+def _has_body(head: Head, request: Request) -> bool:
+    """Say whether a request looks as if it had a body; a rule that finds none must not let it pass for that."""
+    if head.has_length:
+        return head.length > 0
+    return request.method in _SEND_BODIES or b"content-type" in request.headers
 
 
 def _allow(processing: Processing, head: Head, *, trusted: bool) -> messages.CheckResponse:
     exchange = processing.exchange
     edits, pseudo = edit_request(head, exchange.request, trusted=trusted)
     reply = messages.CheckResponse()
-    reply.status.code = codes.OK
+    reply.status.code = _OK
     allowed = reply.ok_response
     allowed.headers.extend(options(((name, [value]) for name, value in pseudo.items()), raw=False))
     allowed.headers.extend(options(edits.set, raw=False))
@@ -122,7 +124,7 @@ def _allow(processing: Processing, head: Head, *, trusted: bool) -> messages.Che
 
 def _deny(answer: Response) -> messages.CheckResponse:
     reply = messages.CheckResponse()
-    reply.status.code = codes.PERMISSION_DENIED
+    reply.status.code = _DENIED
     denied = reply.denied_response
     denied.status.code = answer.status
     denied.headers.extend(options(lines_of(answer).items(), raw=False))

@@ -7,13 +7,16 @@ does not listen: so it is known at the start whether it can be had, and which po
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 
 from ..edge.server import Served
 from ..edge.sockets import ListenError, address_of, check_unix, reserve
 from .processing import Worker
+
+_ON_GRPC = frozenset({"ext_proc", "ext_authz"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class Reserved:
 
 def reserve_all(given: Mapping[str, str], *, workers: int, taken: bool) -> Reserved:
     """Take the addresses of adapters; raise ListenError. `taken` says that a run that is replaced may have them."""
+    check_installed(given)
     addresses: dict[str, str] = {}
     sockets: list[socket.socket] = []
     for name, address in given.items():
@@ -38,6 +42,15 @@ def reserve_all(given: Mapping[str, str], *, workers: int, taken: bool) -> Reser
         check_unix(address)
         addresses[name] = address
     return Reserved(addresses, tuple(sockets))
+
+
+def check_installed(names: Iterable[str]) -> None:
+    """See that what adapters are written with is there, without importing it; raise ListenError."""
+    for name in names:
+        if name in _ON_GRPC and (find_spec("grpc") is None or find_spec("envoy") is None):
+            raise ListenError(
+                f"cannot serve {name}: gRPC and Envoy's protocols are not installed: pip install '.[envoy]'"
+            )
 
 
 async def start_all(worker: Worker, addresses: Mapping[str, str], *, most: int) -> list[Served]:

@@ -191,7 +191,8 @@ class Carried(Playing):
             await asyncio.wait_for(self._arrived.wait(), PATIENCE)
         exchange, facts = await asyncio.wait_for(self._record, PATIENCE)
         exchange = exchange or self._unread(facts)
-        origin = exchange.response.origin if exchange.response is not None else "proxy"
+        made = "proxy" if self._forwarded is None else "upstream"
+        origin = exchange.response.origin if exchange.response is not None else made
         self.end(expect, exchange, self._forwarded, self._carrier.read_response(message, origin))
 
     def _unread(self, facts: Facts) -> Exchange:
@@ -210,7 +211,6 @@ class Carrier:
         self.worker = worker
         self.port = 0  # of the upstream
         self.front = 0  # of the proxy
-        self._idle: list[Wire] = []
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -218,8 +218,6 @@ class Carrier:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        for wire in self._idle:
-            wire.writer.transport.abort()
         if self._server is not None:
             self._server.close()
 
@@ -253,14 +251,12 @@ class Carrier:
             lines.append((b"Content-Length", b"%d" % len(content)))
         head = b"".join(name + b": " + value + b"\r\n" for name, value in lines)
         data = f"{method} {target} HTTP/1.1\r\n".encode() + head + b"\r\n" + (content or b"")
-        wire = self._idle.pop() if self._idle else await Wire.open(self.front)
-        await wire.send(data)
-        message = await wire.message(bodyless=method == "HEAD")
-        if message.get("connection") == b"close":
+        wire = await Wire.open(self.front)
+        try:
+            await wire.send(_introduce((given.ip, *given.through)[-1]), data)
+            return await wire.message(bodyless=method == "HEAD")
+        finally:
             wire.writer.close()
-        else:
-            self._idle.append(wire)
-        return message
 
     def read_response(self, message: Message, origin: str) -> Response:
         """Read an answer as it came to the client."""
@@ -292,6 +288,12 @@ class Carrier:
                 if given.fails is None:
                     await wire.send(_write(make_response(given, self.worker.limits), message.method))
         writer.close()
+
+
+def _introduce(address: str) -> bytes:
+    """Say whose connection it is, by the PROXY protocol."""
+    family, ours = ("TCP6", "::1") if ":" in address else ("TCP4", LOOPBACK)
+    return f"PROXY {family} {address} {ours} 1024 80\r\n".encode()
 
 
 def _write(response: Response, method: bytes) -> bytes:

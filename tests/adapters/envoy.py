@@ -18,9 +18,9 @@ BINARY = ROOT / ".venv-envoy" / "bin" / "envoy"
 
 @dataclass(frozen=True)
 class Envoy:
-    """An Envoy that listens on a port of this machine."""
+    """An Envoy that listens on ports of this machine, by the names of its listeners."""
 
-    port: int
+    ports: dict[str, int]
     admin: int
     log: Path
 
@@ -45,7 +45,7 @@ async def running(configuration: dict[str, Any], folder: Path) -> AsyncIterator[
                 admin = int((await _once_there(process, where, log)).rpartition(":")[2])
                 while not (ports := await _ports(admin)):
                     await asyncio.sleep(0.01)
-            yield Envoy(ports[0], admin, log)
+            yield Envoy(ports, admin, log)
         finally:
             if process.returncode is None:
                 process.kill()
@@ -59,11 +59,11 @@ async def _once_there(process: asyncio.subprocess.Process, file: Path, log: Path
     return file.read_text("utf-8")
 
 
-async def _ports(admin: int) -> list[int]:
+async def _ports(admin: int) -> dict[str, int]:
     if await _get(admin, "/ready") != b"LIVE\n":
-        return []
+        return {}
     found = json.loads(await _get(admin, "/listeners?format=json"))
-    return [one["local_address"]["socket_address"]["port_value"] for one in found["listener_statuses"]]
+    return {one["name"]: one["local_address"]["socket_address"]["port_value"] for one in found["listener_statuses"]}
 
 
 async def _get(port: int, target: str) -> bytes:
