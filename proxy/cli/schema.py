@@ -130,7 +130,10 @@ class _Generator(GenerateJsonSchema):
             # A section of the settings that may be its main value alone.
             return {"anyOf": [{"type": "string"}, inner]}
         if name == "_size":
-            return {"anyOf": [inner, {"type": "string", "examples": ["4MiB"]}]}
+            from ..settings import SIZE
+
+            text = {"type": "string", "pattern": rf"^\s*{SIZE.pattern}\s*$", "examples": ["4MiB"]}
+            return {"anyOf": [{**inner, "minimum": 0}, text]}
         if name == "_pairs":
             return {"anyOf": [{"type": "object", "additionalProperties": {"type": "string"}}, inner["items"], inner]}
         if name in ("_listed", "listed") and "items" in inner:
@@ -159,7 +162,8 @@ def _in_either_case(schema: dict[str, Any]) -> dict[str, Any]:
 def _tidy(schema: Any) -> Any:
     """Write the defaults of durations as an author would."""
     if isinstance(schema, dict):
-        tidied = {key: _tidy(value) for key, value in schema.items()}
+        # `ge` is no word of JSON Schema; what it means is said where sizes are.
+        tidied = {key: _tidy(value) for key, value in schema.items() if key != "ge" or isinstance(value, dict)}
         kinds = [kind.get("type") for kind in tidied.get("anyOf", [tidied]) if isinstance(kind, dict)]
         if "string" in kinds and isinstance(tidied.get("default"), float):
             tidied["default"] = f"{tidied['default']:g}s"

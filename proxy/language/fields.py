@@ -55,7 +55,9 @@ def _status(value: Any) -> Any:
 
 Text = Annotated[str, BeforeValidator(_text)]
 Duration = Annotated[
-    float, BeforeValidator(_duration), Field(json_schema_extra={"type": "string", "examples": ["15m"]})
+    float,
+    BeforeValidator(_duration),
+    Field(json_schema_extra={"type": "string", "pattern": f"^{_DURATION.pattern}$", "examples": ["15m"]}),
 ]
 Status = Annotated[int, BeforeValidator(_status)]
 HeaderName = Annotated[str, BeforeValidator(_text), BeforeValidator(_header_name)]

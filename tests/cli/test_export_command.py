@@ -38,7 +38,7 @@ def of_kind(documents: list[Any], kind: str, end: str = "") -> Any:
 def mount(documents: list[Any], folder: Path) -> None:
     """Lay the rules out as Kubernetes mounts them."""
     pod = of_kind(documents, "Deployment")["spec"]["template"]["spec"]
-    [volume] = [one["configMap"] for one in pod["volumes"] if one["name"] == "rules"]
+    [volume] = [one["configMap"] for one in pod["volumes"] if one["name"] == "vestibule-rules"]
     data = of_kind(documents, "ConfigMap", volume["name"])["data"]
     for item in volume["items"]:
         file = folder / item["path"]

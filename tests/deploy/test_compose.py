@@ -14,6 +14,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from proxy import __version__
 from proxy.cli import cli
 from proxy.settings import load_settings
 from tests.deploy.dockerfile import ROOT, last
@@ -44,6 +45,11 @@ FILES = {
 @pytest.fixture(params=FILES)
 def compose(request: pytest.FixtureRequest) -> Any:
     return FILES[request.param]()
+
+
+def test_it_is_of_this_version(compose: Any) -> None:
+    images = {service["image"] for service in compose["services"].values()} - {"valkey/valkey:9"}
+    assert images == {f"vestibule:{__version__}"}
 
 
 def test_compose_takes_it(compose: Any) -> None:

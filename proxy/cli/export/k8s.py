@@ -112,7 +112,7 @@ def _documents(bundle: Bundle, upstream: str, store: str | None, name: str, imag
                         "labels": above,
                         "annotations": {"checksum/settings": hashlib.sha256(settings.encode()).hexdigest()},
                     },
-                    "spec": _pod(name, image, keys),
+                    "spec": _pod(name, image, keys, labels),
                 },
             },
         },
@@ -166,23 +166,18 @@ def _settings(upstream: str, store: str | None) -> dict[str, Any]:
     }
 
 
-def _pod(name: str, image: str, keys: dict[str, str]) -> dict[str, Any]:
+def _pod(name: str, image: str, keys: dict[str, str], labels: dict[str, str]) -> dict[str, Any]:
     items = [{"key": key, "path": path} for path, key in keys.items()]
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": DRAIN_DELAY + DRAIN + _SLACK,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": {"runAsNonRoot": True, "fsGroup": USER, "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [
             {
                 "name": "vestibule",
                 "image": image,
+                "imagePullPolicy": "IfNotPresent",
                 "args": ["run", "--watch", "--config", SETTINGS],
                 "ports": [
                     {"name": "http", "containerPort": PORT},
@@ -195,21 +190,33 @@ def _pod(name: str, image: str, keys: dict[str, str]) -> dict[str, Any]:
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
                     "readOnlyRootFilesystem": True,
+                    "runAsNonRoot": True,
+                    "runAsUser": USER,
+                    "runAsGroup": USER,
                     "capabilities": {"drop": ["ALL"]},
+                    "seccompProfile": {"type": "RuntimeDefault"},
                 },
                 "volumeMounts": [
-                    {"name": "settings", "mountPath": f"{HOME}/settings", "readOnly": True},
-                    {"name": "rules", "mountPath": RULES, "readOnly": True},
-                    {"name": "secrets", "mountPath": SECRETS, "readOnly": True},
-                    {"name": "tmp", "mountPath": TMP},
+                    {"name": "vestibule-settings", "mountPath": f"{HOME}/settings", "readOnly": True},
+                    {"name": "vestibule-rules", "mountPath": RULES, "readOnly": True},
+                    {"name": "vestibule-secrets", "mountPath": SECRETS, "readOnly": True},
+                    {"name": "vestibule-tmp", "mountPath": TMP},
                 ],
             }
         ],
         "volumes": [
-            {"name": "settings", "configMap": {"name": f"{name}-settings"}},
-            {"name": "rules", "configMap": {"name": f"{name}-rules", "items": items}},
-            {"name": "secrets", "secret": {"secretName": name, "defaultMode": 0o440}},
-            {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
+            {"name": "vestibule-settings", "configMap": {"name": f"{name}-settings"}},
+            {"name": "vestibule-rules", "configMap": {"name": f"{name}-rules", "items": items}},
+            {"name": "vestibule-secrets", "secret": {"secretName": name, "defaultMode": 0o440}},
+            {"name": "vestibule-tmp", "emptyDir": {"sizeLimit": "64Mi"}},
+        ],
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": labels},
+            }
         ],
     }
 
