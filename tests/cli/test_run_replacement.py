@@ -81,7 +81,9 @@ def test_a_hundred_runs_that_take_over_from_each_other_lose_no_request(
     take_over(upstream, tmp_path, figures, lambda count: count < MANY or soaking())
 
 
-# Behind HAProxy
+# Behind a balancer
+
+each_balancer = pytest.mark.parametrize("kind", ["haproxy", "envoy"])
 
 
 class Fleet:
@@ -112,12 +114,12 @@ def _free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def roll(upstream: str, folder: Path, figures: Figures, goes_on: Callable[[int], bool]) -> None:
-    """Replace two runs behind HAProxy in turn, under load, as long as `goes_on` says of the count so far."""
+def roll(kind: str, upstream: str, folder: Path, figures: Figures, goes_on: Callable[[int], bool]) -> None:
+    """Replace two runs behind a balancer in turn, under load, as long as `goes_on` says of the count so far."""
     count = 0
     with contextlib.ExitStack() as stack:
         fleet = Fleet(upstream, stack)
-        balancer: Balancer = stack.enter_context(balancing(folder, [(n, *fleet.ports[n]) for n in fleet.NAMES]))
+        balancer: Balancer = stack.enter_context(balancing(kind, folder, [(n, *fleet.ports[n]) for n in fleet.NAMES]))
         for name in fleet.NAMES:
             fleet.start(name)
         balancer.until(*fleet.NAMES)
@@ -125,25 +127,29 @@ def roll(upstream: str, folder: Path, figures: Figures, goes_on: Callable[[int],
         while goes_on(count):
             name = fleet.NAMES[count % 2]
             count += 1
-            load.more(20)
+            load.more(250)
             fleet.stop(name)
             fleet.start(name)
             balancer.until(*fleet.NAMES)
-        load.more(20)
+        load.more(250)
         load.stop()
         assert load.tally.failures == []
     figures.add("replacement", cases=load.tally.answers, found=len(load.tally.failures))
 
 
-def test_a_rolling_replacement_behind_haproxy_loses_no_request(upstream: str, tmp_path: Path, figures: Figures) -> None:
-    roll(upstream, tmp_path, figures, lambda count: count < 4)
+@each_balancer
+def test_a_rolling_replacement_behind_a_balancer_loses_no_request(
+    kind: str, upstream: str, tmp_path: Path, figures: Figures
+) -> None:
+    roll(kind, upstream, tmp_path, figures, lambda count: count < 2)
 
 
 @pytest.mark.soak
-def test_a_hundred_replacements_behind_haproxy_lose_no_request(
-    upstream: str, tmp_path: Path, figures: Figures, soaking: Callable[[], bool]
+@each_balancer
+def test_a_hundred_replacements_behind_a_balancer_lose_no_request(
+    kind: str, upstream: str, tmp_path: Path, figures: Figures, soaking: Callable[[], bool]
 ) -> None:
-    roll(upstream, tmp_path, figures, lambda count: count < MANY or soaking())
+    roll(kind, upstream, tmp_path, figures, lambda count: count < MANY or soaking())
 
 
 def test_a_run_that_takes_over_behind_haproxy_loses_no_request(upstream: str, tmp_path: Path, figures: Figures) -> None:
@@ -152,7 +158,7 @@ def test_a_run_that_takes_over_behind_haproxy_loses_no_request(upstream: str, tm
         *("--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}", "--handover", tmp_path / "handover"),
         *("--upstream", upstream, *WORKERS, "--drain-delay", "500ms"),
     )
-    with balancing(tmp_path, [("one", port, admin)]) as balancer, contextlib.ExitStack() as stack:
+    with balancing("haproxy", tmp_path, [("one", port, admin)]) as balancer, contextlib.ExitStack() as stack:
         before = stack.enter_context(running(*flags))
         balancer.until("one")
         load = stack.enter_context(Load(balancer.port))
