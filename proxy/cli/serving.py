@@ -21,6 +21,7 @@ from ..edge.entropy import Entropy
 from ..edge.gateway import Gateway, Perform, Record, Tell
 from ..edge.handover import Handover, Predecessor, name_admin
 from ..edge.listener import share_descriptors
+from ..edge.notify import ServiceManager
 from ..edge.options import Bounds, Deadlines, Trust, Upstream
 from ..edge.pulse import Pulse
 from ..edge.reach import Reach
@@ -120,6 +121,7 @@ class Serving:
             grace=settings.drain_delay + settings.drain + _SLACK,
             hang=settings.hang,
             tell=self._tell,
+            manager=ServiceManager.of(os.environ),
         ).run()
 
     def _open_log(self) -> Log:

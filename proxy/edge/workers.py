@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from ..observe.board import Board, RunState, Slot
 from .heartbeat import LOOK, Heartbeats
+from .notify import ServiceManager
 
 WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2}
 LONGEST_PAUSE = 10.0
@@ -74,7 +75,7 @@ class Supervisor:
     what is wrong with them; the workers hear of it when it is 0. SIGTERM and SIGINT stop the run: the workers have
     `grace` seconds, a second signal ends them at once. `sockets` are closed with the first. SIGUSR2 is a stop because
     another run has taken the place: nobody need hear of this one any more. A worker whose loop does not turn for `hang`
-    seconds is killed, and so replaced; with 0 that is not looked at.
+    seconds is killed, and so replaced; with 0 that is not looked at. `manager` is told of all this.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Supervisor:
         grace: float,
         hang: float,
         tell: Tell,
+        manager: ServiceManager | None = None,
     ) -> None:
         self._roles = roles
         self._board = board
@@ -96,6 +98,7 @@ class Supervisor:
         self._heartbeats = Heartbeats(hang) if hang else None
         self._look_at = time.monotonic()
         self._tell = tell
+        self._manager = manager
         self._children: dict[int, _Child] = {}
         # When a place is to be filled, and with what.
         self._due: list[tuple[float, Role, int]] = [(0.0, role, slot) for role in roles for slot in range(role.count)]
@@ -127,6 +130,8 @@ class Supervisor:
             self._reap()
             self._enforce()
             self._look()
+            if self._manager is not None:
+                self._manager.look(self._board)
         os.close(self._alive_write)
         os.close(self._alive_read)
 
@@ -138,6 +143,8 @@ class Supervisor:
             moments.append(self._kill_at)
         if self._heartbeats is not None and not self._stops:
             moments.append(self._look_at)
+        if self._manager is not None:
+            moments.append(self._manager.due())
         return max(min(moments, default=time.monotonic() + 60.0) - time.monotonic(), 0.01)
 
     # Life
@@ -204,6 +211,8 @@ class Supervisor:
         if self._checking:
             self._again = True
             return
+        if self._manager is not None:
+            self._manager.reloading()
         self._checking = self._fork(self._check)
         self._check_until = time.monotonic() + CHECK_SECONDS
 
@@ -222,6 +231,8 @@ class Supervisor:
             elif code != 1 and not self._stops:
                 self._tell("error", "reload-failed", cause="the check of the rules ended badly", code=code)
         self._board.tell_run(state)
+        if self._manager is not None and not self._stops:
+            self._manager.checked(self._board.rules().generation if state.holds else 0)
         if self._again:
             self._again = False
             self._reload()
@@ -232,6 +243,8 @@ class Supervisor:
         self._stops += 1
         now = time.monotonic()
         if self._stops == 1:
+            if self._manager is not None:
+                self._manager.stopping()
             self._due.clear()
             self._state.stopping = True
             self._board.tell_run(self._state)
