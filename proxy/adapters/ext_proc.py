@@ -7,6 +7,7 @@ well only when the last word about the exchange was said.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -61,15 +62,18 @@ _MODES = {
 async def start(worker: Worker, address: str, *, most: int) -> GrpcServer:
     """Serve the processing of at most so many exchanges at once."""
 
+    ending: set[asyncio.Task[None]] = set()
+
     async def process(_: Any, context: aio.ServicerContext[Any, Any]) -> None:
-        await _Stream(worker, context).run()
+        await _Stream(worker, context, ending).run()
 
     handler = grpc.stream_stream_rpc_method_handler(
         process,
         request_deserializer=messages.ProcessingRequest.FromString,
         response_serializer=messages.ProcessingResponse.SerializeToString,
     )
-    return await start_server(address, SERVICE, {"Process": handler}, most=most, longest=worker.limits.body)
+    methods = {"Process": handler}
+    return await start_server(address, SERVICE, methods, most=most, longest=worker.limits.body, ending=ending)
 
 
 class _BrokenError(Exception):
@@ -83,9 +87,10 @@ class _EndedError(Exception):
 class _Stream:
     """One exchange."""
 
-    def __init__(self, worker: Worker, context: aio.ServicerContext[Any, Any]) -> None:
+    def __init__(self, worker: Worker, context: aio.ServicerContext[Any, Any], ending: set[asyncio.Task[None]]) -> None:
         self._worker = worker
         self._context = context
+        self._ending = ending
         self._processing: Processing | None = None
         self._over = False
 
@@ -101,7 +106,11 @@ class _Stream:
             await self._break_off(grpc.StatusCode.INTERNAL, f"a fault of the proxy: {type(error).__name__}")
         finally:
             if self._processing is not None:
-                await self._processing.close(hung_up=not self._over)
+                # A stream that is cut may be so more than once, and what is owed is met all the same.
+                closing = asyncio.ensure_future(self._processing.close(hung_up=not self._over))
+                self._ending.add(closing)
+                closing.add_done_callback(self._ending.discard)
+                await asyncio.shield(closing)
 
     async def _break_off(self, code: grpc.StatusCode, cause: str) -> NoReturn:
         self._worker.tell("error", "envoy-stream-broken", cause=cause)

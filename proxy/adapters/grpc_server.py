@@ -5,7 +5,8 @@ This module alone imports grpc with everything that it starts, so it is imported
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import grpc
@@ -20,25 +21,41 @@ _BESIDE = 1 << 20
 class GrpcServer:
     """A server that runs; `stop` ends it."""
 
-    def __init__(self, server: aio.Server) -> None:
+    def __init__(self, server: aio.Server, ending: Collection[asyncio.Task[None]]) -> None:
         self._server = server
+        self._ending = ending
 
     async def stop(self, grace: float) -> None:
-        """Take no more streams at once, let those that run end for so many seconds, and cut the rest."""
-        await self._server.stop(grace)
+        """Take no more at once, let what runs end for so many seconds, and cut the rest; so too when cancelled."""
+        try:
+            await self._server.stop(grace or None)
+        except asyncio.CancelledError:
+            await self._server.stop(None)
+            raise
+        finally:
+            if self._ending:
+                await asyncio.wait(self._ending)
 
 
 async def start(
-    address: str, service: str, methods: Mapping[str, grpc.RpcMethodHandler[Any, Any]], *, most: int, longest: int
+    address: str,
+    service: str,
+    methods: Mapping[str, grpc.RpcMethodHandler[Any, Any]],
+    *,
+    most: int,
+    longest: int,
+    ending: Collection[asyncio.Task[None]] = (),
 ) -> GrpcServer:
-    """Serve a service; a stream above `most`, or a message with a body above `longest`, is refused by a gRPC error."""
+    """Serve a service; a stream above `most`, or a message with a body above `longest`, is refused by a gRPC error.
+
+    `ending` are tasks that a stop waits for: what is left to do for streams that are gone.
+    """
     size = longest + _BESIDE
     options: list[tuple[str, Any]] = [
         ("grpc.so_reuseport", 1),
         ("grpc.max_receive_message_length", size),
         # What a rule made of a body may be longer than what came.
         ("grpc.max_send_message_length", -1),
-        ("grpc.max_concurrent_streams", most),
     ]
     server = aio.server(options=options, maximum_concurrent_rpcs=most)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, dict(methods)),))
@@ -49,4 +66,4 @@ async def start(
     if not bound:
         raise ListenError(f"cannot listen on {address}")
     await server.start()
-    return GrpcServer(server)
+    return GrpcServer(server, ending)

@@ -65,6 +65,7 @@ class Processing:
         self._running: asyncio.Task[Response | None] | None = None
         self._unreadable: Unreadable | None = None
         self._fault: Exception | None = None
+        self._asked: float | None = None  # when the request went on
         self.answered = False
         self.facts = Facts(request.ip, request.method, request.url)
         sent = request.headers.values(b"traceparent")
@@ -109,12 +110,15 @@ class Processing:
         if content is not None and self.needs_request and len(content) > self.longest:
             return await self.refuse(413, "the body is over the limit")
         answer = await self._settle(returns.resume if self.is_return else run.before, self.exchange)
-        if answer is None and self.facts.trace is not None:
-            self.facts.trace.lay(self.exchange.request.headers)
+        if answer is None:
+            self._asked = perf_counter()
+            if self.facts.trace is not None:
+                self.facts.trace.lay(self.exchange.request.headers)
         return answer
 
     async def after(self, response: Response) -> Response:
         """Run the rules on the upstream's answer; gives the answer for the client."""
+        self._heard(response.status)
         content = response.content
         if content is not None and self.needs_response(response.status) and len(content) > self._worker.limits.body:
             return await self.refuse(502, "the answer's body is over the limit")
@@ -142,7 +146,11 @@ class Processing:
         if self._running is not None:
             await asyncio.wait([self._running])
         if not self.answered and self.exchange.obligations is not None:
-            await self.refuse(400, "the client hung up")
+            if self._asked is None:
+                await self.refuse(400, "the client hung up")
+            else:
+                # The upstream may well have tried what it was asked.
+                await self._settle(run.lose, self.exchange)
         self.facts.total = (perf_counter() - self._started) * 1000
         self._worker.record(self.exchange, self.facts)
 
@@ -150,6 +158,12 @@ class Processing:
         """Answer in place of what cannot be sent, past all rules."""
         self.facts.error = cause
         return self._answer(run.fault(self.exchange, status, cause))
+
+    def _heard(self, status: int) -> None:
+        if self._asked is not None:
+            self.facts.upstream = (perf_counter() - self._asked) * 1000
+            if self.facts.trace is not None:
+                self.facts.asked, self.facts.heard = (self._asked - self._started) * 1000, status
 
     def _answer(self, response: Response) -> Response:
         self.answered = True

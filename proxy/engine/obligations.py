@@ -127,6 +127,21 @@ def meet(exchange: Exchange, response: Response) -> Generator[Effect, Any, tuple
     return wrong
 
 
+def lose(exchange: Exchange) -> Effects:
+    """Meet what is owed where the upstream was called and its answer was not heard: every try counts as failed."""
+    owed = exchange.obligations
+    exchange.obligations = None
+    if owed is None:
+        return
+    for one in owed.reservations:
+        yield from _settle(exchange, one, failed=True)
+    if owed.lead is not None and owed.sharing is not None:
+        try:
+            yield Publish(owed.sharing.key, owed.lead.ticket, None, 0.0)
+        except EffectFailed as error:
+            exchange.notes.append(Note("not-shared", owed.sharing.rule.name, "error", error.cause))
+
+
 def _settle(exchange: Exchange, one: Reservation, *, failed: bool) -> Effects:
     try:
         yield one.settle(failed=failed)

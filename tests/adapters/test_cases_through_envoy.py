@@ -13,10 +13,12 @@ from tests.adapters.expressing import why_not
 from tests.casefiles import FILES, group, name_of, prepared
 from tests.figures import Figures
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 
 @pytest.mark.parametrize("way", ["ext_proc", "ext_authz"])
 @pytest.mark.parametrize("path", [pytest.param(path, id=name_of(path), marks=group(path)) for path in FILES])
-def test_the_cases_of_a_file_come_out_as_in_the_proxy(
+async def test_the_cases_of_a_file_come_out_as_in_the_proxy(
     path: Path, way: str, through_envoy: ThroughEnvoy, figures: Figures
 ) -> None:
     played = 0
@@ -32,7 +34,7 @@ def test_the_cases_of_a_file_come_out_as_in_the_proxy(
             continue
         played += 1
         stage = Stage(one.ruleset, one.given, one.case, rehearse, one.limits)
-        found += [f"{one.case.name}: {finding}" for finding in through_envoy.play(stage, way).findings]
+        found += [f"{one.case.name}: {finding}" for finding in (await through_envoy.play(stage, way)).findings]
     figures.add(f"{way}-cases", cases=played, found=len(found))
     figures.add(f"{way}-left", cases=played + len(left), found=len(left))
     assert not found, "\n".join(found)
