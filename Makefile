@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Tests start processes by the hundred, and none of them is to compile the sources anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DELETE_ON_ERROR:
 .PHONY: help run test check unit browser screenshots clients figures fuzz attack-envoy compiled test-compiled lock audit release bench bench-growth bench-page bench-micro bench-peers docs clean

@@ -300,7 +300,11 @@ class Serving:
             metrics,
             board,
             slot,
-            totals=lambda: {"log_lines_dropped": log.sink.lost, **(spans.totals() if spans is not None else {})},
+            totals=lambda: {
+                "log_lines_dropped": log.sink.lost,
+                **(spans.totals() if spans is not None else {}),
+                **({"records_lost": recorder.lost} if recorder is not None else {}),
+            },
             gauges=services.gauges,
             generation=generation,
         )

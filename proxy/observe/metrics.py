@@ -39,6 +39,7 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "spans_made": ("Spans that were made, where tracing is on.", ()),
     "spans_sent": ("Spans that the collector took.", ()),
     "spans_lost": ("Spans that the collector did not take.", ()),
+    "records_lost": ("Exchanges that were to be recorded and are not.", ()),
     "worker_starts": ("Starts of workers.", ()),
 }
 HISTOGRAMS: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import jsonschema
 import pytest
@@ -81,6 +82,19 @@ def test_a_recording_has_every_exchange_and_no_password(logins: Path) -> None:
     text = logins.read_text()
     assert [word for word in (*PASSWORDS.values(), "test-only-wrong-password") if word in text] == []
     assert "vip@example.com" in text
+
+
+def test_what_is_not_recorded_is_told_and_counted(tmp_path: Path) -> None:
+    file = tmp_path / "logins.ndjson"
+    with recording(file, "--admin", "127.0.0.1:0") as proxy:
+        file.unlink()
+        file.mkdir()
+        assert login(proxy, "jane") == 200
+        assert proxy.event("records-dropped")["count"] == 1
+        found = ""
+        while "vestibule_records_lost_total 1.0" not in found:
+            with urlopen(f"{proxy.admin}/metrics", timeout=PATIENCE) as answer:
+                found = answer.read().decode()
 
 
 def test_diff_names_exactly_the_exchanges_that_change(logins: Path, changed: Path) -> None:
