@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from tests import nursery
+
 ROOT = Path(__file__).resolve().parents[1]
 # Only a test that fails waits so long: a start takes a second of the processor, and many on a machine that is busy.
 PATIENCE = 60.0
@@ -76,7 +78,7 @@ class Answer:
 class Proxy:
     """A running proxy; `events` are the lines of its log."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | nursery.Child
     out: Lines
     err: Lines
     address: str = ""
@@ -148,16 +150,20 @@ def command(
     cwd: Path = ROOT,
     under: Sequence[str] = (),
     program: Sequence[str] = PROGRAM,
-) -> subprocess.Popen[str]:
+) -> subprocess.Popen[str] | nursery.Child:
     """Start the command line, or the command `under` which it is to run; `program` is another installation of it."""
+    given = [str(word) for word in words]
+    whole = {**os.environ, "NO_COLOR": "1", **(env or {})}
+    if not under and program is PROGRAM and "LD_PRELOAD" not in whole:
+        return nursery.start(given, cwd, whole)
     return subprocess.Popen(
-        [*under, *program, *map(str, words)],
+        [*under, *program, *given],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         bufsize=1,
         cwd=cwd,
-        env={**os.environ, "NO_COLOR": "1", **(env or {})},
+        env=whole,
     )
 
 
@@ -170,7 +176,7 @@ def run_command(
     """Run the command line to its end; gives the exit code and what it wrote."""
     with command(*words, env=env, cwd=cwd, program=program) as process:
         out, err = process.communicate(timeout=60)
-        return process.returncode, out, err
+        return process.wait(), out, err
 
 
 @contextmanager

@@ -5,8 +5,9 @@ from __future__ import annotations
 import http.client
 import re
 import threading
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -17,6 +18,7 @@ from tests.browser.conftest import OpenPage
 from tests.running import PATIENCE, ROOT, run_command
 
 pytestmark = pytest.mark.xdist_group("browser")
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 PAGES = ["live", "x", "rules", "try", "health", "help"]
 
 
@@ -82,15 +84,11 @@ def test_a_login_appears_is_opened_holds_no_secret_and_is_saved_as_a_test(
     assert "1 passed" in out
 
 
-@pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
-def test_every_page_can_be_used_by_everybody(
-    run: Inspected, open_page: OpenPage, name: str, scheme: str, width: int
-) -> None:
+def test_every_page_can_be_used_by_everybody(run: Inspected, open_page: OpenPage, name: str) -> None:
     n = filled(run)
     place = {"x": f"#/x/{n}", "help": "#/live"}.get(name, f"#/{name}")
-    page = open_page(address(run, place), scheme=scheme, width=width)
+    page = open_page(address(run, place))
     if name == "live":
         expect(rows(page).first).to_be_visible()
     elif name == "x":
@@ -108,9 +106,13 @@ def test_every_page_can_be_used_by_everybody(
     else:
         page.keyboard.press("?")
         expect(page.get_by_role("dialog")).to_be_visible()
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the window"
+    for width, scheme in product((1280, 400), SCHEMES):
+        page.set_viewport_size({"width": width, "height": 860})
+        page.emulate_media(color_scheme=scheme)
+        found = Axe().run(page)
+        assert found.violations_count == 0, f"{width} {scheme}: {found.generate_report()}"
+        wider = page.evaluate("document.documentElement.scrollWidth > innerWidth")
+        assert not wider, f"the page is wider than a window of {width}"
 
 
 def test_everything_is_done_with_keys(run: Inspected, open_page: OpenPage) -> None:
