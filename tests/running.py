@@ -101,13 +101,17 @@ class Proxy:
         [line] = [line for line in self.greeting if line.startswith(f"  {what} ")]
         return line.split()[-1]
 
-    def event(self, name: str, **fields: Any) -> dict[str, Any]:
-        """Wait for a line of the log, from the first one that was not waited for."""
+    def event(self, name: str, *, keep: bool = False, **fields: Any) -> dict[str, Any]:
+        """Wait for a line of the log, from the first one that was not waited for.
+
+        The lines before it are waited for no more, unless `keep`: what several processes say of their starts has no
+        order.
+        """
         end, seen = time.monotonic() + PATIENCE, 0
         while True:
             for index, event in enumerate(self.events[seen:], seen):
                 if event["event"] == name and all(event.get(key) == value for key, value in fields.items()):
-                    del self.events[: index + 1]
+                    del self.events[index if keep else 0 : index + 1]
                     return event
             seen = len(self.events)
             wanted = f"{name} {fields or ''}".rstrip()
@@ -201,7 +205,7 @@ def running(
                     proxy.address = found[1]
                 if found := re.match(r"  upstream      (\S+)", line):
                     proxy.upstream = found[1]
-            proxy.event("ready")
+            proxy.event("ready", keep=True)
             yield proxy
         finally:
             if process.poll() is None:

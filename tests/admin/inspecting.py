@@ -80,7 +80,7 @@ def inspected(*words: str) -> Iterator[Inspected]:
     """Run the shop of the sandbox with the example rules, and the inspector."""
     given = ("--upstream", "sandbox:kibo", "--rules", "rules/kibo", "--workers", "2")
     with running(*given, "--admin", "127.0.0.1:0", "--inspect", "50", *words, cwd=ROOT) as proxy:
-        proxy.event("ready")
+        proxy.event("ready", keep=True)
         yield Inspected(proxy, proxy.event("admin-ready")["pid"])
 
 
