@@ -76,7 +76,7 @@ class Answer:
 
 @dataclass
 class Proxy:
-    """A running proxy; `events` are the lines of its log."""
+    """A running proxy; `raw` are the lines of its log, `pending` those that may still be waited for."""
 
     process: subprocess.Popen[str] | nursery.Child
     out: Lines
@@ -84,7 +84,7 @@ class Proxy:
     address: str = ""
     upstream: str = ""
     greeting: list[str] = field(default_factory=list)
-    events: list[dict[str, Any]] = field(default_factory=list)
+    pending: list[str] = field(default_factory=list)
     raw: list[str] = field(default_factory=list)
 
     @property
@@ -108,12 +108,16 @@ class Proxy:
         order.
         """
         end, seen = time.monotonic() + PATIENCE, 0
+        # Under load there are many lines, and few that are waited for.
+        mark = f'"event":"{name}"'
         while True:
-            for index, event in enumerate(self.events[seen:], seen):
-                if event["event"] == name and all(event.get(key) == value for key, value in fields.items()):
-                    del self.events[index if keep else 0 : index + 1]
-                    return event
-            seen = len(self.events)
+            for index, line in enumerate(self.pending[seen:], seen):
+                if mark in line:
+                    event: dict[str, Any] = json.loads(line)
+                    if event["event"] == name and all(event.get(key) == value for key, value in fields.items()):
+                        del self.pending[index if keep else 0 : index + 1]
+                        return event
+            seen = len(self.pending)
             wanted = f"{name} {fields or ''}".rstrip()
             assert time.monotonic() < end, (
                 f"waited in vain for {wanted} among other lines; the last are {self.raw[-5:]}"
@@ -123,7 +127,7 @@ class Proxy:
     def _read(self, wanted: str) -> None:
         line = self.out.next(f"{wanted} in the log; the last lines are {self.raw[-5:]}")
         self.raw.append(line)
-        self.events.append(json.loads(line))
+        self.pending.append(line)
 
     def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
         """Make a call on a connection of its own."""
