@@ -199,8 +199,8 @@ def _bootstrap(runs: Sequence[Run]) -> dict[str, Any]:
                 "http_health_check": {"host": "localhost", "path": "/readyz"},
             }
         ],
-        # Who is not ready gets nothing, though nobody be left; and at once: by default changes are held back for a second,
-        # which is as long as these runs go on taking requests.
+        # Who is not ready gets nothing, though nobody be left; and at once: by default changes are held back for a
+        # second, which is as long as these runs go on taking requests.
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"},
     }
     listener = {

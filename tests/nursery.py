@@ -70,7 +70,7 @@ class Child:
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
-    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+    def communicate(self, input: None = None, timeout: float | None = None) -> tuple[str, str]:
         errors: list[str] = []
         reader = threading.Thread(target=lambda: errors.append(self.stderr.read()))
         reader.start()

@@ -17,7 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from types import TracebackType
+from typing import IO, Any, Protocol, Self
 
 from tests import nursery
 
@@ -25,6 +26,29 @@ ROOT = Path(__file__).resolve().parents[1]
 # Only a test that fails waits so long: a start takes a second of the processor, and many on a machine that is busy.
 PATIENCE = 60.0
 PROGRAM = (sys.executable, "-m", "proxy")
+
+
+class Process(Protocol):
+    """A command that runs, however it was started: what `subprocess.Popen` has."""
+
+    pid: int
+
+    @property
+    def returncode(self) -> int | None: ...
+    @property
+    def stdout(self) -> IO[str] | None: ...
+    @property
+    def stderr(self) -> IO[str] | None: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int, /) -> None: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+    def communicate(self, input: None = None, timeout: float | None = None) -> tuple[str, str]: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None, /
+    ) -> None: ...
 
 
 class Lines:
@@ -78,7 +102,7 @@ class Answer:
 class Proxy:
     """A running proxy; `raw` are the lines of its log, `pending` those that may still be waited for."""
 
-    process: subprocess.Popen[str] | nursery.Child
+    process: Process
     out: Lines
     err: Lines
     address: str = ""
@@ -158,7 +182,7 @@ def command(
     cwd: Path = ROOT,
     under: Sequence[str] = (),
     program: Sequence[str] = PROGRAM,
-) -> subprocess.Popen[str] | nursery.Child:
+) -> Process:
     """Start the command line, or the command `under` which it is to run; `program` is another installation of it."""
     given = [str(word) for word in words]
     whole = {**os.environ, "NO_COLOR": "1", **(env or {})}
