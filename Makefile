@@ -123,7 +123,7 @@ test-compiled: .venv-compiled/.installed
 COMPILED_TESTS := $(addprefix tests/,acceptance admin attack auth0 cli edge engine faults kibo language oauth observe services sfcc test_cases.py)
 
 # What the image installs: every extra but those for tests. A pin stays as long as it fits.
-IMAGE_EXTRAS := otel redis
+IMAGE_EXTRAS := envoy otel redis
 UPGRADE ?=
 lock: $(STAMP)
 	$(BIN)/uv pip compile pyproject.toml $(addprefix --extra ,$(IMAGE_EXTRAS)) --universal --python-version 3.11 \
