@@ -13,6 +13,7 @@ import click
 TARGETS: dict[str, tuple[str, str]] = {
     "caddy": ("caddy", "A Caddyfile that asks Vestibule about each request."),
     "compose": ("compose", "A compose file: the proxy and a Valkey."),
+    "envoy": ("envoy", "A bootstrap of Envoy that asks Vestibule about each exchange."),
     "k8s": ("k8s", "Manifests for Kubernetes: a Deployment with its Service, settings and rules."),
     "nginx": ("nginx", "A server of nginx that asks Vestibule about each request."),
     "traefik": ("traefik", "A dynamic configuration of Traefik that asks Vestibule about each request."),

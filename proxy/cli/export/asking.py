@@ -1,4 +1,4 @@
-"""What a proxy that asks by forward-auth has to be told of rules: which headers it copies, and which it answers with.
+"""What a proxy that asks has to be told of rules: for forward-auth which headers it copies, and which it answers with.
 
 The rules are checked for it first: with a step that cannot run there nothing is printed.
 """
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from ...engine.ruleset import Ruleset
 from ...language import named_headers
 from ...language.compile import Draft, Options, build
 from ...language.document import Source
@@ -36,6 +37,12 @@ class Asked:
 
 def asked_or_exit(rules: tuple[Path, ...], target: str) -> Asked:
     """Check rule files for a target; with an error say so as `check` does and exit 1."""
+    ruleset, drafts = built_or_exit(rules, target)
+    return of_rules(drafts, {ruleset.dialect, *(one.dialect for one in ruleset.operations)})
+
+
+def built_or_exit(rules: tuple[Path, ...], target: str) -> tuple[Ruleset, list[Draft]]:
+    """Compile rule files for a target; with an error say so as `check` does and exit 1."""
     sources, problems = read(rules)
     drafts: list[Draft] = []
 
@@ -50,7 +57,7 @@ def asked_or_exit(rules: tuple[Path, ...], target: str) -> Asked:
     if built.ruleset is None:
         count = len(problems.errors)
         refuse(f"{count} {'error' if count == 1 else 'errors'} in the rules: nothing was exported")
-    return of_rules(drafts, {built.ruleset.dialect, *(one.dialect for one in built.ruleset.operations)})
+    return built.ruleset, drafts
 
 
 def of_rules(drafts: list[Draft], dialects: set[str]) -> Asked:

@@ -97,9 +97,13 @@ def bootstrap(
     """Write a bootstrap: a listener with the filter that asks, the auth service behind it, and Vestibule."""
     parts = urlsplit(upstream)
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    route: dict[str, Any] = {"cluster": "auth", "timeout": "60s", "append_x_forwarded_host": True}
-    if parts.hostname is not None and parts.hostname != "unix":
-        route["host_rewrite_literal"] = parts.netloc.rpartition("@")[2]
+    route = {
+        "cluster": "auth",
+        "timeout": "60s",
+        # What the client asked for goes along as X-Forwarded-Host.
+        "host_rewrite_literal": parts.netloc,
+        "append_x_forwarded_host": True,
+    }
     manager = {
         "@type": f"{_FILTERS}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "auth",
