@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +19,7 @@ from ...engine.ruleset import Ruleset
 from ...language import named_headers
 from ...language.compile import Draft, Options, build
 from ...language.document import Source
-from ...language.problems import render
+from ...language.problems import Problems, render
 from ...services.rulefiles import find_pack, read
 from ...settings import parse_address
 from .bundle import refuse, rules_argument, setting
@@ -45,12 +45,7 @@ def built_or_exit(rules: tuple[Path, ...], target: str) -> tuple[Ruleset, list[D
     """Compile rule files for a target; with an error say so as `check` does and exit 1."""
     sources, problems = read(rules)
     drafts: list[Draft] = []
-
-    def find(name: str) -> Source | None:
-        return find_pack(name, rules, problems)
-
-    # That a secret is not here says nothing about the machine that this is for.
-    built = build(sources, Options(secrets=lambda _: "", packs=find, targets=(target,)), problems, keep=drafts)
+    built = build(sources, _options(rules, problems, target), problems, keep=drafts)
     texts = {source.name: source.text for source in sources}
     for problem in problems:
         click.echo(f"{render(problem, texts.get(problem.source), color=sys.stderr.isatty())}\n", err=True)
@@ -58,6 +53,20 @@ def built_or_exit(rules: tuple[Path, ...], target: str) -> tuple[Ruleset, list[D
         count = len(problems.errors)
         refuse(f"{count} {'error' if count == 1 else 'errors'} in the rules: nothing was exported")
     return built.ruleset, drafts
+
+
+def call_the_upstream(rules: tuple[Path, ...], target: str) -> bool:
+    """Say whether steps of rules that hold call the upstream themselves, so that a run has to know it."""
+    sources, problems = read(rules)
+    return build(sources, replace(_options(rules, problems, target), upstream=False), problems).ruleset is None
+
+
+def _options(rules: tuple[Path, ...], problems: Problems, target: str) -> Options:
+    def find(name: str) -> Source | None:
+        return find_pack(name, rules, problems)
+
+    # That a secret is not here says nothing about the machine that this is for.
+    return Options(secrets=lambda _: "", packs=find, targets=(target,))
 
 
 def of_rules(drafts: list[Draft], dialects: set[str]) -> Asked:
