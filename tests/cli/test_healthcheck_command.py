@@ -21,6 +21,12 @@ def run() -> Iterator[Proxy]:
         yield proxy
 
 
+def test_who_is_no_admin_port_is_not_ready(run: Proxy) -> None:
+    """The port beside it, where the proxy itself answers."""
+    told = (1, "", f"127.0.0.1:{run.port} does not answer as an admin port\n")
+    assert run_command("healthcheck", "--admin", f"127.0.0.1:{run.port}") == told
+
+
 @pytest.mark.parametrize("text", ["admin: {}", "admin: {{listen: {}}}", "admin:\n  listen: {}\n  ready: workers\n"])
 def test_it_finds_the_admin_port_in_the_settings(run: Proxy, text: str, tmp_path: Path) -> None:
     (tmp_path / "vestibule.yaml").write_text(text.format(run.admin.removeprefix("http://")))
@@ -58,7 +64,8 @@ def test_it_knows_the_variable_of_the_admin_port_and_imports_little_for_it() -> 
     assert "VESTIBULE_ADMIN" in {leaf.variable for leaf in leaves()}
     code = (
         "import sys, proxy.cli.healthcheck\n"
-        "heavy = {'aiohttp', 'asyncio', 'pydantic', 'yaml', 'structlog', 'rich', 'proxy.settings'} & set(sys.modules)\n"
+        "heavy = {'aiohttp', 'asyncio', 'email', 'pydantic', 'ssl', 'yaml', 'structlog', 'rich', 'proxy.settings'}\n"
+        "heavy &= set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)

@@ -70,7 +70,8 @@ def with_settings(schema: dict[str, Any]) -> dict[str, Any]:
     whole = {
         "type": "object",
         "additionalProperties": False,
-        "required": ["upstream"],
+        # Where only adapters are served, other proxies have the upstream.
+        "anyOf": [{"required": ["upstream"]}, {"required": ["serve"]}],
         "properties": properties,
     }
     found: dict[str, Any] = _kept(_led({**schema, "$defs": {"settings": whole, **definitions}}))

@@ -96,6 +96,14 @@ SETS: dict[str, dict[str, Any]] = {
     "nothing is stored": {"settings": {"store": None}, "unsharedStore": True},
     "address of the store is secret": {"settings": {"store": None}, "secrets": {"storeKey": "store"}},
     "autoscaled": {"autoscaling": {"enabled": True}},
+    "adapters": {
+        "settings": {"upstream": None, "serve": ["ext_proc=0.0.0.0:9001", "forward_auth=0.0.0.0:9002"]},
+        "extraPorts": [
+            {"name": "ext-proc", "port": 9001, "appProtocol": "kubernetes.io/h2c"},
+            {"name": "forward-auth", "port": 9002},
+        ],
+        "networkPolicy": {"enabled": True},
+    },
     "watched": {"serviceMonitor": {"enabled": True}, "networkPolicy": {"enabled": True}},
     "everything": EVERYTHING,
     "sidecar": SIDECAR,
@@ -193,7 +201,8 @@ def test_the_proxy_takes_the_settings(name: str, rendered: Any, tmp_path: Path) 
         assert {settings.rules[0], settings.secrets, "/etc/vestibule/settings"} < mounts.keys()
         ports = {one["name"]: one["containerPort"] for one in our_container(documents)["ports"]}
         assert settings.admin.listen == f"0.0.0.0:{ports['admin']}"
-        assert all(one.startswith("127.0.0.1:") or one == f"0.0.0.0:{ports['http']}" for one in settings.listen)
+        assert all(one.startswith("127.0.0.1:") or one == f"0.0.0.0:{ports['http']}" for one in settings.listens)
+        assert {address.rpartition(":")[2] for address in settings.served.values()} <= set(map(str, ports.values()))
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -357,6 +366,7 @@ def test_what_is_exported_is_what_the_chart_renders() -> None:
         ({"secrets": {"existingSecret": None}}, "at '/secrets': missing property 'existingSecret'"),
         ({"secrets": {"existingSecret": "Not a name"}}, "at '/secrets/existingSecret': 'Not a name' does not match"),
         ({"settings": {"upstream": None}}, "at '/settings': missing property 'upstream'"),
+        ({"settings": {"serve": "ext_proc=0.0.0.0:9001"}}, "extraPorts: settings.serve has adapters, and nobody could"),
         ({"settings": {"upstream": "auth.example"}}, "'auth.example' does not match pattern '^(https?://"),
         ({"settings": {"upstream": {"host": "auth.example"}}}, "at '/settings/upstream': missing property 'url'"),
         ({"settings": {"upstreem": "https://auth.example"}}, "additional properties 'upstreem' not allowed"),
@@ -434,6 +444,7 @@ def test_what_is_said_after_an_installation_fits_the_values() -> None:
 
     assert "Send to shop-vestibule.default:8080 what went to the auth service." in notes({})
     assert "The storefront sends to 127.0.0.1:8080" in notes(SIDECAR)
+    assert "on the ports 9001 (ext-proc) 9002 (forward-auth)." in notes(SETS["adapters"])
     assert 'Include "vestibule.sidecar"' in notes({"mode": "sidecar"})
     assert "WARNING: each pod counts by itself" in notes(SETS["nothing is stored"])
 

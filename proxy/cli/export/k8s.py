@@ -117,7 +117,9 @@ def _documents(bundle: Bundle, upstream: str, store: str | None, name: str, imag
             },
         },
         "The secrets are files of a Secret; make it first, each of random bytes or of what the service gave you:\n"
-        f"kubectl create secret generic {name} " + " ".join(f"--from-file={one}=FILE" for one in secrets),
+        f"kubectl create secret generic {name} "
+        + " ".join(f"--from-file={one}=FILE" for one in secrets)
+        + ("" if is_shared(store) else "\nOne pod: several would each count by themselves. With --store they share."),
     )
     yield write(
         {

@@ -69,6 +69,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and .Values.autoscaling.enabled (lt (int .Values.autoscaling.maxReplicas) (int .Values.autoscaling.minReplicas)) }}
 {{- fail "autoscaling.maxReplicas: this must be at least autoscaling.minReplicas" }}
 {{- end }}
+{{- if and .Values.settings.serve (not .Values.extraPorts) (eq .Values.mode "standalone") }}
+{{- fail "extraPorts: settings.serve has adapters, and nobody could reach them. Give each its port: extraPorts: [{name: ext-proc, port: 9001}]" }}
+{{- end }}
 {{- if and .Values.rules.files .Values.rules.existingConfigMap }}
 {{- fail "rules: give either files or existingConfigMap" }}
 {{- end }}
@@ -138,7 +141,7 @@ env:
   {{- end }}
 {{- end }}
 ports:
-  {{- if eq .Values.mode "standalone" }}
+  {{- if and (eq .Values.mode "standalone") .Values.settings.upstream }}
   - name: http
     containerPort: 8080
   {{- end }}
