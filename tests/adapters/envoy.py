@@ -24,11 +24,6 @@ class Envoy:
     admin: int
     log: Path
 
-    async def stats(self, prefix: str) -> dict[str, int]:
-        """Read counters and gauges by what their names begin with."""
-        body = await _get(self.admin, f"/stats?format=json&filter=^{prefix}")
-        return {one["name"]: one["value"] for one in json.loads(body)["stats"] if "name" in one}
-
 
 @contextlib.asynccontextmanager
 async def running(configuration: dict[str, Any], folder: Path) -> AsyncIterator[Envoy]:
@@ -63,7 +58,11 @@ async def _ports(admin: int) -> dict[str, int]:
     if await _get(admin, "/ready") != b"LIVE\n":
         return {}
     found = json.loads(await _get(admin, "/listeners?format=json"))
-    return {one["name"]: one["local_address"]["socket_address"]["port_value"] for one in found["listener_statuses"]}
+    return {
+        one["name"]: one["local_address"]["socket_address"]["port_value"]
+        for one in found["listener_statuses"]
+        if "socket_address" in one["local_address"]
+    }
 
 
 async def _get(port: int, target: str) -> bytes:
