@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,11 @@ def refusal(values: Any, *flags: str) -> str:
     assert done.returncode != 0
     assert done.stdout == ""
     return done.stderr
+
+
+def shown(kind: str) -> list[str]:
+    """Give what the page of the chart shows for readers to take."""
+    return re.findall(rf"(?ms)^```{kind}\n(.*?)^```$", PAGE.read_text("utf-8"))
 
 
 # What is generated

@@ -1,13 +1,8 @@
-"""The Helm chart: Kubernetes takes what it renders, the proxy its settings, and values without sense are refused."""
+"""The Helm chart: Kubernetes takes what it renders, the proxy its settings, and the container serves by them."""
 
 from __future__ import annotations
 
-import copy
-import json
-import re
-import shlex
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +10,13 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from proxy import __version__
 from proxy.cli import cli
 from proxy.cli.run import command as run_command_line
 from proxy.settings import Settings, load_settings
 from tests.deploy import chart
-from tests.deploy.chart import CHART, HELM, helm, refusal, render
+from tests.deploy.chart import CHART, HELM, helm, render
 from tests.deploy.kubernetes import VERSIONS, all_problems, problems
+from tests.deploy.samples import CONTAINERS, SETS, of_kind, our_container, pods, values
 from tests.running import running
 from tests.serving import answering
 
@@ -30,130 +25,11 @@ pytestmark = [
     pytest.mark.skipif(not HELM.exists(), reason="there is no Helm: run `make .venv/bin/helm`"),
 ]
 
-RULES = {"login.yaml": "version: 1\nrules: []\n"}
-LEAST = {
-    "settings": {"upstream": "https://auth.example", "store": "rediss://valkey:6379"},
-    "secrets": {"existingSecret": "shop"},
-    "rules": {"files": RULES},
-}
-CONTAINERS = [{"name": "shop", "image": "shop:1", "ports": [{"containerPort": 8000}]}]
-PEERS = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}}]
-SIDECAR = {"mode": "sidecar", "storefront": {"containers": CONTAINERS}}
-EVERYTHING: dict[str, Any] = {
-    "fullnameOverride": "auth",
-    "image": {"repository": "registry.example/vestibule", "digest": f"sha256:{'0' * 64}", "pullPolicy": "Always"},
-    "imagePullSecrets": [{"name": "registry"}],
-    "settings": {
-        "upstream": {
-            "url": "https://auth.example",
-            "tls": {"ca": "/etc/authorities/ca.pem"},
-            "timeouts": {"first_byte": "5s"},
-            "pool": {"connections": 100},
-        },
-        "limits": {"body_bytes": 8388608, "memory": "300MiB"},
-        "log": {"level": "warning"},
-        "trusted_proxies": ["10.0.0.0/8"],
-        "public_origin": "https://login.shop.example",
-        "serve": ["forward_auth=0.0.0.0:9001"],
-    },
-    "secrets": {"existingSecret": "shop", "adminTokenKey": "token", "storeKey": "store"},
-    "rules": {
-        "files": None,
-        "existingConfigMap": "auth-rules",
-        "items": [{"key": "login.yaml", "path": "shop/login.yaml"}],
-    },
-    "tls": {"existingSecret": "shop-tls"},
-    "autoscaling": {"enabled": True, "minReplicas": 3, "maxReplicas": 30, "cpu": 70},
-    "podDisruptionBudget": {"maxUnavailable": "25%"},
-    "drain": {"delaySeconds": 15, "waitSeconds": 60, "preStopSleepSeconds": 5},
-    "service": {"type": "LoadBalancer", "port": 443, "annotations": {"example.com/a": "b"}},
-    "extraPorts": [{"name": "forward-auth", "port": 9001}],
-    "serviceAccount": {"name": "auth", "annotations": {"example.com/a": "b"}},
-    "serviceMonitor": {"enabled": True, "interval": "15s", "labels": {"release": "prometheus"}},
-    "networkPolicy": {
-        "enabled": True,
-        "from": PEERS,
-        "metricsFrom": PEERS,
-        "egress": [{"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}], "ports": [{"port": 443}]}],
-    },
-    "runAsUser": None,
-    "podLabels": {"team": "shop"},
-    "podAnnotations": {"example.com/a": "b"},
-    "nodeSelector": {"kubernetes.io/arch": "amd64"},
-    "tolerations": [{"key": "shop", "operator": "Exists"}],
-    "affinity": {"podAntiAffinity": {}},
-    "topologySpreadConstraints": [
-        {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}
-    ],
-    "priorityClassName": "critical",
-    "extraEnv": [{"name": "TZ", "value": "UTC"}],
-    "extraVolumes": [{"name": "authorities", "configMap": {"name": "authorities"}}],
-    "extraVolumeMounts": [{"name": "authorities", "mountPath": "/etc/authorities", "readOnly": True}],
-}
-SETS: dict[str, dict[str, Any]] = {
-    "least": {},
-    "one pod": {"replicas": 1, "settings": {"store": "sqlite", "workers": 2}},
-    "nothing is stored": {"settings": {"store": None}, "unsharedStore": True},
-    "address of the store is secret": {"settings": {"store": None}, "secrets": {"storeKey": "store"}},
-    "autoscaled": {"autoscaling": {"enabled": True}},
-    "adapters": {
-        "settings": {"upstream": None, "serve": ["ext_proc=0.0.0.0:9001", "forward_auth=0.0.0.0:9002"]},
-        "extraPorts": [
-            {"name": "ext-proc", "port": 9001, "appProtocol": "kubernetes.io/h2c"},
-            {"name": "forward-auth", "port": 9002},
-        ],
-        "networkPolicy": {"enabled": True},
-    },
-    "watched": {"serviceMonitor": {"enabled": True}, "networkPolicy": {"enabled": True}},
-    "everything": EVERYTHING,
-    "sidecar": SIDECAR,
-    "sidecar with everything": {
-        **EVERYTHING,
-        "mode": "sidecar",
-        "storefront": {"containers": CONTAINERS, "volumes": [{"name": "x", "emptyDir": {}}], "graceSeconds": 120},
-    },
-    "sidecar of another chart": {"mode": "sidecar"},
-}
-
-
-def values(more: dict[str, Any]) -> dict[str, Any]:
-    """Lay values over the least that must be given; None takes one of those away."""
-    found = copy.deepcopy(LEAST)
-
-    def lay(under: dict[str, Any], over: dict[str, Any]) -> None:
-        for name, value in over.items():
-            if isinstance(value, dict) and isinstance(under.get(name), dict):
-                lay(under[name], value)
-            elif value is None and name in under:
-                del under[name]
-            else:
-                under[name] = value
-
-    lay(found, more)
-    return found
-
 
 @pytest.fixture(scope="module")
 def rendered() -> dict[str, list[dict[str, Any]]]:
     """Give what the chart makes of each set of values."""
     return {name: render(values(more)) for name, more in SETS.items()}
-
-
-def of_kind(documents: list[dict[str, Any]], kind: str, end: str = "") -> Any:
-    [found] = [one for one in documents if one["kind"] == kind and one["metadata"]["name"].endswith(end)]
-    return found
-
-
-def pods(documents: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for one in documents:
-        if one["kind"] == "Deployment":
-            yield one["spec"]["template"]["spec"]
-
-
-def our_container(documents: list[dict[str, Any]]) -> dict[str, Any]:
-    [pod] = pods(documents)
-    found: list[dict[str, Any]] = [*pod["containers"], *pod.get("initContainers", ())]
-    return next(one for one in found if one["name"] == "vestibule")
 
 
 def settings_of(documents: list[dict[str, Any]], folder: Path) -> Settings:
@@ -164,11 +40,6 @@ def settings_of(documents: list[dict[str, Any]], folder: Path) -> Settings:
     assert loaded.faults == []
     assert loaded.settings is not None
     return loaded.settings
-
-
-def blocks(kind: str) -> list[str]:
-    """Give what the page of the chart shows for readers to take."""
-    return re.findall(rf"(?ms)^```{kind}\n(.*?)^```$", chart.PAGE.read_text("utf-8"))
 
 
 # What is rendered
@@ -246,6 +117,8 @@ def test_the_container_serves_and_takes_rules_as_the_kubelet_swaps_them(rendered
             "/etc/vestibule": str(home),
             "0.0.0.0:8080": "127.0.0.1:0",
             "0.0.0.0:9090": "127.0.0.1:0",
+            # Nobody is left here who would have to hear of the stop.
+            "drain_delay: 5s": "drain_delay: 0s",
         }.items():
             assert there in text
             text = text.replace(there, here)
@@ -263,14 +136,52 @@ def test_the_container_serves_and_takes_rules_as_the_kubelet_swaps_them(rendered
 
 
 def swap(folder: Path, tag: str) -> None:
-    """Lay a ConfigMap out as the kubelet does: behind a link that is replaced in one move."""
+    """Lay out a ConfigMap with an item `shop/tag.yaml` as the kubelet does: a link is replaced in one move."""
     rule = f"{{name: tag, after: [{{headers: {{set: {{X-Tag: {tag}}}}}}}]}}"
-    (folder / f"..{tag}").mkdir()
-    (folder / f"..{tag}" / "tag.yaml").write_text(f"version: 1\nrules: [{rule}]\n")
+    (folder / f"..{tag}" / "shop").mkdir(parents=True)
+    (folder / f"..{tag}" / "shop" / "tag.yaml").write_text(f"version: 1\nrules: [{rule}]\n")
     (folder / "..data_tmp").symlink_to(f"..{tag}")
     (folder / "..data_tmp").rename(folder / "..data")
-    if not (folder / "tag.yaml").is_symlink():
-        (folder / "tag.yaml").symlink_to("..data/tag.yaml")
+    if not (folder / "shop").is_symlink():
+        (folder / "shop").symlink_to("..data/shop")
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_what_names_another_finds_it(name: str, rendered: Any) -> None:
+    documents = rendered[name]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for one in documents:
+        found.setdefault(one["kind"], []).append(one)
+    templates = [one["spec"]["template"] for one in found.get("Deployment", [])]
+    for template in templates:
+        labels = template["metadata"]["labels"]
+        containers = [*template["spec"]["containers"], *template["spec"].get("initContainers", ())]
+        ports = {port.get(key) for one in containers for port in one["ports"] for key in ("name", "containerPort")}
+        selectors = [one["spec"]["selector"]["matchLabels"] for one in found.get("PodDisruptionBudget", [])]
+        for service in found["Service"]:
+            selectors.append(service["spec"]["selector"])
+            assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+        for policy in found.get("NetworkPolicy", []):
+            selectors.append(policy["spec"]["podSelector"]["matchLabels"])
+            assert {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]} <= ports
+        assert [one for one in selectors if not one.items() <= labels.items()] == []
+        # The pod of the test takes no requests.
+        assert not any(
+            one.items() <= pod["metadata"]["labels"].items() for one in selectors for pod in found.get("Pod", [])
+        )
+    for scaler in found.get("HorizontalPodAutoscaler", []):
+        assert scaler["spec"]["scaleTargetRef"]["name"] == found["Deployment"][0]["metadata"]["name"]
+        assert "replicas" not in found["Deployment"][0]["spec"]
+    for monitor in found.get("ServiceMonitor", []):
+        wanted = monitor["spec"]["selector"]["matchLabels"].items()
+        [service] = [one for one in found["Service"] if wanted <= one["metadata"]["labels"].items()]
+        [endpoint] = monitor["spec"]["endpoints"]
+        assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+        secrets = values(SETS[name])["secrets"]
+        assert endpoint["authorization"]["credentials"] == {
+            "name": secrets["existingSecret"],
+            "key": secrets.get("adminTokenKey", "admin_token"),
+        }
 
 
 def test_a_sidecar_starts_before_the_storefront_and_ends_after_it(rendered: Any, tmp_path: Path) -> None:
@@ -295,7 +206,7 @@ def test_other_charts_add_the_sidecar_to_a_deployment_of_their_own(tmp_path: Pat
         "apiVersion: v2\nname: shop\nversion: 1.0.0\ndependencies: [{name: vestibule, version: 0.1.0}]\n"
     )
     (shop / "values.yaml").write_text(yaml.safe_dump({"vestibule": values(SETS["sidecar of another chart"])}))
-    [snippet] = [text for text in blocks("yaml") if "include" in text]
+    [snippet] = [text for text in chart.shown("yaml") if "include" in text]
     (shop / "templates" / "deployment.yaml").write_text(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: shop}\nspec:\n"
         "  selector: {matchLabels: {app: shop}}\n  template:\n    metadata: {labels: {app: shop}}\n"
@@ -351,115 +262,3 @@ def test_what_is_exported_is_what_the_chart_renders() -> None:
             if one["kind"] == "ConfigMap":
                 one["data"] = yaml.safe_load(one["data"]["vestibule.yaml"])
     assert exported == found
-
-
-# What is refused
-
-
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        ({"replcas": 2}, "at '': additional properties 'replcas' not allowed"),
-        ({"replicas": 0}, "at '/replicas': minimum: got 0, want 1"),
-        ({"replicas": "two"}, "at '/replicas': got string, want integer"),
-        ({"mode": "side"}, "at '/mode': value must be one of 'standalone', 'sidecar'"),
-        ({"secrets": {"existingSecret": None}}, "at '/secrets': missing property 'existingSecret'"),
-        ({"secrets": {"existingSecret": "Not a name"}}, "at '/secrets/existingSecret': 'Not a name' does not match"),
-        ({"settings": {"upstream": None}}, "at '/settings': missing property 'upstream'"),
-        ({"settings": {"serve": "ext_proc=0.0.0.0:9001"}}, "extraPorts: settings.serve has adapters, and nobody could"),
-        ({"settings": {"upstream": "auth.example"}}, "'auth.example' does not match pattern '^(https?://"),
-        ({"settings": {"upstream": {"host": "auth.example"}}}, "at '/settings/upstream': missing property 'url'"),
-        ({"settings": {"upstreem": "https://auth.example"}}, "additional properties 'upstreem' not allowed"),
-        ({"settings": {"listen": "0.0.0.0:80"}}, "at '/settings': additional properties 'listen' not allowed"),
-        ({"settings": {"drain": "5s"}}, "at '/settings': additional properties 'drain' not allowed"),
-        ({"settings": {"hang": "5"}}, "at '/settings/hang': '5' does not match"),
-        ({"settings": {"workers": 0}}, "at '/settings/workers': minimum: got 0, want 1"),
-        ({"settings": {"limits": {"body_bytes": -1}}}, "at '/settings/limits/body_bytes': minimum: got -1, want 0"),
-        ({"settings": {"limits": {"body_bytes": "4 megs"}}}, "'4 megs' does not match"),
-        ({"settings": {"log": {"level": "loud"}}}, "at '/settings/log/level': value must be one of 'debug'"),
-        ({"settings": {"store": "memory"}}, "settings.store: several pods would each count by themselves"),
-        ({**SIDECAR, "settings": {"store": None}}, "settings.store: several pods would each count by themselves"),
-        ({"settings": {"store": "redis://:test-only@valkey"}}, "its password would stand in a ConfigMap"),
-        ({"rules": {"files": {"login.txt": "version: 1"}}}, "invalid propertyName 'login.txt'"),
-        ({"rules": {"files": {"a/login.yaml": "version: 1"}}}, "'a/login.yaml' does not match"),
-        ({"rules": {"files": None}}, "rules: there are none"),
-        ({"rules": {"existingConfigMap": "x"}}, "rules: give either files or existingConfigMap"),
-        ({"drain": {"delaySeconds": "5s"}}, "at '/drain/delaySeconds': got string, want integer"),
-        ({"drain": {"waitSeconds": -1}}, "at '/drain/waitSeconds': minimum: got -1, want 0"),
-        ({"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 4}}, "maxReplicas: this must be at least"),
-        ({"autoscaling": {"cpu": 101}}, "at '/autoscaling/cpu': maximum: got 101, want 100"),
-        ({"podDisruptionBudget": {"maxUnavailable": 0}}, "at '/podDisruptionBudget/maxUnavailable'"),
-        ({"image": {"digest": "latest"}}, "at '/image/digest': 'latest' does not match"),
-        ({"service": {"port": 70000}}, "at '/service/port': maximum: got 70,000, want 65,535"),
-        ({"runAsUser": 0}, "at '/runAsUser': minimum: got 0, want 1"),
-        ({"extraPorts": [{"name": "ext_proc", "port": 9001}]}, "at '/extraPorts/0/name': 'ext_proc' does not match"),
-    ],
-    ids=lambda value: json.dumps(value)[:60] if isinstance(value, dict) else "",
-)  # fmt: skip
-def test_a_value_that_makes_no_sense_is_refused_in_words(more: dict[str, Any], said: str) -> None:
-    told = refusal(values(more))
-    assert said in told
-    assert "test-only" not in told
-
-
-def test_kubernetes_that_is_too_old_is_refused() -> None:
-    assert "kubeVersion: >=1.29.0-0" in refusal(LEAST, "--kube-version", "1.28.5")
-    late = values({"drain": {"preStopSleepSeconds": 5}})
-    assert "Kubernetes has this from 1.30 on" in refusal(late, "--kube-version", "1.29.0")
-    assert render(late, "--kube-version", "1.30.0") != []
-
-
-# What is written about it
-
-
-def test_the_chart_is_of_this_version() -> None:
-    assert yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))["appVersion"] == __version__
-
-
-def test_what_the_page_shows_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(chart.ROOT)
-    [install] = [text for text in blocks("sh") if text.startswith("helm install ")]
-    words = shlex.split(install.replace("\\\n", " "))
-    done = helm("template", *words[2:])
-    assert done.returncode == 0, done.stderr
-    documents = [one for one in yaml.safe_load_all(done.stdout) if one]
-    rules = of_kind(documents, "ConfigMap", "-rules")["data"]
-    assert rules == {"tickets.yaml": Path("rules/kibo/short-tickets.yaml").read_text("utf-8")}
-    [sidecar] = [text for text in blocks("yaml") if "mode:" in text]
-    [pod] = pods(render(yaml.safe_load(sidecar)))
-    assert [one["name"] for one in pod["initContainers"]] == ["vestibule"]
-
-
-def test_helm_finds_nothing_to_better() -> None:
-    done = helm("lint", "--strict", CHART, values=LEAST)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "[WARNING]" not in done.stdout
-
-
-def test_what_is_said_after_an_installation_fits_the_values() -> None:
-    def notes(more: dict[str, Any]) -> str:
-        done = helm("install", "shop", CHART, "--dry-run=client", values=values(more))
-        assert done.returncode == 0, done.stderr
-        return done.stdout.partition("NOTES:")[2]
-
-    assert "Send to shop-vestibule.default:8080 what went to the auth service." in notes({})
-    assert "The storefront sends to 127.0.0.1:8080" in notes(SIDECAR)
-    assert "on the ports 9001 (ext-proc) 9002 (forward-auth)." in notes(SETS["adapters"])
-    assert 'Include "vestibule.sidecar"' in notes({"mode": "sidecar"})
-    assert "WARNING: each pod counts by itself" in notes(SETS["nothing is stored"])
-
-
-def test_the_schema_and_the_page_of_the_values_are_current() -> None:
-    assert chart.SCHEMA.read_text("utf-8") == chart.write_schema(), "run `make docs`"
-    assert chart.PAGE.read_text("utf-8") == chart.write_page(), "run `make docs`"
-
-
-def test_every_value_that_a_template_reads_is_in_the_schema() -> None:
-    """And the other way round: none is there that nothing reads."""
-    text = "".join(file.read_text("utf-8") for file in sorted((CHART / "templates").rglob("*")) if file.is_file())
-    schema = json.loads(chart.SCHEMA.read_text("utf-8"))
-    for name, part in schema["properties"].items():
-        if name != "global":
-            assert f".Values.{name}" in text
-        for inner in part.get("properties", ()):
-            assert f".{inner}" in text, f"{name}.{inner}"

@@ -14,7 +14,7 @@ from proxy.cli import cli
 from proxy.settings import load_settings
 from tests.deploy.chart import HELM, ROOT, render
 from tests.deploy.kubernetes import all_problems
-from tests.deploy.test_helm import SIDECAR, pods, values
+from tests.deploy.samples import SIDECAR, pods, values
 from tests.running import PATIENCE
 
 KUBECTL = HELM.parent / "kubectl"

@@ -31,6 +31,8 @@ ADMIN_PORT = 9090
 # Numeric, so that Kubernetes can see that it is not root.
 USER = 65532
 
+IMAGE_IS_BUILT = "The image is built of the project, by deploy/docker/Dockerfile; --image names another."
+
 rules_argument = click.argument("rules", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 
 

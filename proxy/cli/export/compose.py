@@ -11,6 +11,7 @@ from ... import __version__
 from ...settings import PREFIX
 from .bundle import (
     ADMIN_PORT,
+    IMAGE_IS_BUILT,
     PORT,
     RULES,
     SECRETS,
@@ -61,7 +62,7 @@ def command(rules: tuple[Path, ...], upstream: str, store: str | None, image: st
     belongs into this folder.
     """
     bundle = bundle_or_exit(rules)
-    above = "docker compose up; then send to http://127.0.0.1:8080 what went to the auth service."
+    above = "docker compose up; then send to http://127.0.0.1:8080 what went to the auth service.\n" + IMAGE_IS_BUILT
     if bundle.secrets:
         above += _SECRETS_ARE_READ.format(user=USER)
     click.echo(write(compose(bundle, upstream, store or _VALKEY_STORE, image), above), nl=False)

@@ -14,6 +14,7 @@ from ... import __version__
 from .bundle import (
     ADMIN_PORT,
     HOME,
+    IMAGE_IS_BUILT,
     PORT,
     RULES,
     SECRETS,
@@ -86,6 +87,7 @@ def _documents(bundle: Bundle, upstream: str, store: str | None, name: str, imag
             "metadata": meta("-rules"),
             "data": {keys[path]: text for path, text in bundle.texts.items()},
         },
+        f"{IMAGE_IS_BUILT}\n"
         "The rules. A change is served within about a minute, without a restart; one with a mistake is not.",
     )
     yield write(
