@@ -13,14 +13,12 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from ..edge.refusal import Refusal
-from ..engine import dialects
 from ..engine.errors import Unreadable
 from ..engine.exchange import Exchange
 from ..engine.message import Request, Response
-from ..observe.facts import Facts
 from .asking import read_body
 from .original import Original
-from .processing import Processing, Worker
+from .processing import Processing, Worker, unread
 
 Lines = Iterable[tuple[str, str]]
 _SENDS = frozenset({"POST", "PUT", "PATCH"})
@@ -31,7 +29,7 @@ class Manner:
     """How one kind of proxy asks, and is answered. With `bodies` a question holds the request's body too."""
 
     read: Callable[[web.BaseRequest], Original]
-    allow: Callable[[Exchange], Lines]
+    allow: Callable[[web.BaseRequest, Exchange], Lines]
     refuse: Callable[[Response], web.Response]
     bodies: bool = False
 
@@ -41,17 +39,15 @@ async def decide(worker: Worker, question: web.BaseRequest, manner: Manner) -> w
     try:
         request = manner.read(question).read(worker)
     except (Refusal, Unreadable) as error:
-        return manner.refuse(_unread(worker, question, error.status, error.cause))
+        return manner.refuse(unread(worker, question.remote or "unknown", error.status, error.cause))
     processing = Processing(worker, request)
     try:
         answer = await _begin(worker, question, processing, bodies=manner.bodies)
         if answer is None:
             processing.facts.status = 200
-            return _response(200, manner.allow(processing.exchange))
+            return _response(200, manner.allow(question, processing.exchange))
         if answer.status < 300:
-            processing.facts.error = "an answer that would let the request go on"
-            processing.facts.status = 500
-            answer = _own(worker, 500, processing.exchange.correlation)
+            answer = processing.fault(500, "an answer that would let the request go on")
         return manner.refuse(answer)
     finally:
         await processing.close()
@@ -76,19 +72,6 @@ async def _begin(worker: Worker, question: web.BaseRequest, processing: Processi
 def _has_body(request: Request) -> bool:
     """Say whether a request looks as if it had one; a rule that finds none must not let it pass for that."""
     return request.method in _SENDS or b"content-type" in request.headers
-
-
-def _unread(worker: Worker, question: web.BaseRequest, status: int, cause: str) -> Response:
-    """Answer what was no request that rules could be asked about."""
-    answer = _own(worker, status, correlation := worker.entropy(16).hex())
-    worker.record(None, Facts(question.remote or "unknown", status=status, error=cause, correlation=correlation))
-    return answer
-
-
-def _own(worker: Worker, status: int, correlation: str) -> Response:
-    return dialects.answer(
-        worker.ruleset.dialect, status, correlation=correlation, limits=worker.limits, origin="proxy"
-    )
 
 
 def plain(answer: Response, *, status: int | None = None, more: Lines = ()) -> web.Response:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from aiohttp import web
 
 from ..edge.server import Served
+from ..engine.dialects import correlation_header
 from ..engine.exchange import Exchange
 from ..engine.message import Headers
 from .asking import Desk
@@ -45,11 +46,17 @@ def read(question: web.BaseRequest) -> Original:
     )
 
 
-def allow(exchange: Exchange) -> Iterator[tuple[str, str]]:
-    """Give the headers that the rules changed, and the names of those that they removed."""
-    before = {key: value for key, _, value in joined(Headers(exchange.received[1]))}
+def allow(question: web.BaseRequest, exchange: Exchange) -> Iterator[tuple[str, str]]:
+    """Give the headers that are to be changed, and the names of those that are not to go on.
+
+    So goes what the client says of itself, which no rule saw.
+    """
+    correlation = correlation_header(exchange.dialect)
+    sent = Headers(keyed(of_request(keyed(question.raw_headers))))
+    before = {key: value for key, _, value in joined(sent)}
     for key, name, value in joined(exchange.request.headers):
-        if before.pop(key, None) != value:
+        # The id is for the answer too.
+        if before.pop(key, None) != value or key == correlation:
             yield name.decode("latin-1"), value.decode()
     if before:
         yield REMOVE, ",".join(key.decode("latin-1") for key in before)

@@ -52,7 +52,7 @@ def read(question: web.BaseRequest) -> Original:
     )
 
 
-def allow(exchange: Exchange) -> Iterator[tuple[str, str]]:
+def allow(_question: web.BaseRequest, exchange: Exchange) -> Iterator[tuple[str, str]]:
     """Give the headers of the request as the rules leave it; one that is not UTF-8 is left out: no rule made it."""
     for _, name, value in joined(exchange.request.headers):
         try:

@@ -54,15 +54,15 @@ _KINDS = {
     b"x-forwarded-proto": FORWARDED,
     b"x-forwarded-port": FORWARDED,
 }
-_KINDS |= dict.fromkeys(
-    (
+# The names by which a client would speak for itself, as they are known; so is any other x-forwarded- name.
+CLAIMS = (
         b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"true-client-ip", b"x-originating-ip", b"x-remote-ip",
         b"x-remote-addr", b"x-original-url", b"x-original-uri", b"x-original-host", b"x-original-method",
         b"x-rewrite-url", b"x-host", b"x-http-host-override", b"x-http-method", b"x-http-method-override",
-        b"x-method-override", b"x-scheme", b"x-url-scheme", b"front-end-https",
-    ),
-    CLAIM,
+        b"x-method-override", b"x-scheme", b"x-url-scheme", b"front-end-https", b"x-forwarded-user",
+        b"x-forwarded-email", b"x-forwarded-groups", b"x-forwarded-preferred-username", b"x-forwarded-access-token",
 )  # fmt: skip
+_KINDS |= dict.fromkeys(CLAIMS, CLAIM)
 
 # What a Connection header cannot take away: whatever says who asks and what is sent. Names that begin with x- are kept
 # too, as identity travels in them; real hop-by-hop fields of that form do not exist.

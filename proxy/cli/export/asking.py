@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from ...edge.fields import CLAIMS
 from ...engine.ruleset import Ruleset
 from ...language import named_headers
 from ...language.compile import Draft, Options, build
@@ -71,7 +72,11 @@ def _options(rules: tuple[Path, ...], problems: Problems, target: str) -> Option
 
 def of_rules(drafts: list[Draft], dialects: set[str]) -> Asked:
     """Say what is to be copied for rules."""
-    return Asked(named_headers.of_requests(drafts, dialects), named_headers.of_answers(drafts, dialects))
+    requests = named_headers.of_requests(drafts, dialects)
+    known = {name.lower() for name in requests}
+    # What a client says of itself the rules do not see, so it must not go on either.
+    claims = tuple(name.decode() for name in CLAIMS if name.decode() not in known)
+    return Asked((*requests, *claims), named_headers.of_answers(drafts, dialects))
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,13 +5,17 @@ What an Envoy asks with is a filter of its own. It is the same in a bootstrap, i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from ...engine.dialects import DIALECTS, correlation_header
+
 EXTENSIONS = "type.googleapis.com/envoy.extensions"
 _FILTERS = f"{EXTENSIONS}.filters"
 _HTTP = f"{EXTENSIONS}.upstreams.http.v3.HttpProtocolOptions"
+_CORRELATION = sorted({correlation_header(dialect).decode() for dialect in DIALECTS})
 _AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 # Envoy gives each of its threads one connection to Vestibule, which one worker has; above so many exchanges at once it
 # makes another, which another worker may have.
@@ -89,6 +93,25 @@ def ext_authz(needs: Needs) -> dict[str, Any]:
             **({"with_request_body": body} if needs.request_body else {}),
         },
     }
+
+
+def ext_authz_http(needs: Needs, requests: Iterable[str]) -> dict[str, Any]:
+    """Write the filter that asks by external authorization over HTTP; `requests` are the headers that rules may change.
+
+    Its cluster is `vestibule`, with HTTP/1.1.
+    """
+    asks = ext_authz(needs)
+    given = asks["typed_config"]
+    del given["grpc_service"], given["encode_raw_headers"]
+    given["http_service"] = {
+        "server_uri": {"uri": "http://vestibule", "cluster": "vestibule", "timeout": seconds(needs.seconds)},
+        "authorization_response": {
+            "allowed_upstream_headers": {"patterns": [{"exact": name, "ignore_case": True} for name in requests]},
+            "allowed_client_headers_on_success": {"patterns": [{"exact": name} for name in _CORRELATION]},
+        },
+    }
+    given["allowed_headers"] = {"patterns": [{"safe_regex": {"regex": ".*"}}]}
+    return asks
 
 
 def bootstrap(

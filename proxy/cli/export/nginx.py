@@ -15,8 +15,8 @@ STATUSES = (
     301, 302, 303, 307, 308, 400, 401, 402, 404, 405, 406, 408, 409, 410, 411, 412, 413, 414, 415, 417, 418, 421, 422,
     423, 424, 425, 426, 428, 429, 431, 451, 500, 501, 502, 503, 504, 505,
 )  # fmt: skip
-# What nginx writes by itself in an answer.
-_WRITTEN = ("location",)
+# What nginx writes by itself in an answer: the address of a redirect, and what comes with a 401.
+_WRITTEN = ("location", "www-authenticate")
 _TLS = (
     "proxy_ssl_server_name on;",
     "proxy_ssl_verify on;",
@@ -43,12 +43,15 @@ def command(rules: tuple[Path, ...], listen: str, upstream: str, vestibule: str)
 def write(asked: Asked, rules: str, *, listen: str, upstream: str, vestibule: str) -> str:
     """Write the configuration."""
     secure = upstream.startswith("https:")
-    copied = [(name, f"vestibule_request_{_word(name)}") for name in asked.requests]
-    given = [(name, f"vestibule_answer_{_word(name)}") for name in asked.answers if name.lower() not in _WRITTEN]
-    read = [f"auth_request_set ${variable} $upstream_http_{_word(name)};" for name, variable in copied]
-    sent = [f"proxy_set_header {name} ${variable};" for name, variable in copied]
-    answered = [f"auth_request_set ${variable} $upstream_http_{_word(name)};" for name, variable in given]
-    added = [f"add_header {name} ${variable} always;" for name, variable in given]
+    # The hash of variables takes no long names.
+    copied = [
+        f"auth_request_set $vestibule_r{at} $upstream_http_{_word(name)};\n"
+        f"        proxy_set_header {name} $vestibule_r{at};"
+        for at, name in enumerate(asked.requests, 1)
+    ]
+    given = [name for name in asked.answers if name.lower() not in _WRITTEN]
+    answered = [f"auth_request_set $vestibule_a{at} $upstream_http_{_word(name)};" for at, name in enumerate(given, 1)]
+    added = [f"add_header {name} $vestibule_a{at} always;" for at, name in enumerate(given, 1)]
     returned = [f"if ($vestibule_status = {status}) {{ return {status} {_returned(status)}; }}" for status in STATUSES]
     return f"""\
 # What Vestibule decides for nginx: vestibule run --serve forward_auth={vestibule} --rules {rules}
@@ -67,7 +70,7 @@ server {{
         error_page 401 403 = @vestibule-refused;
 
         # The headers of the request as the rules leave them; one that they removed is empty, and so not sent.
-        {_lines([*read, *sent])}
+        {_lines(copied)}
 
         # The answer, where a rule gives one.
         auth_request_set $vestibule_status $upstream_http_vestibule_status;
@@ -84,7 +87,8 @@ server {{
         {_lines([*(_TLS if secure else ()), f"proxy_pass {upstream};"])}
     }}
 
-    # Who, how and what is asked for, as nginx knows it; nothing of this is taken from the client.
+    # Who, how and what is asked for, as nginx knows it. Of X-Forwarded-For Vestibule believes the last address, that of
+    # the connection, and those before it as far as they are in `trusted_proxies`.
     location = /.vestibule-ask {{
         internal;
         proxy_http_version 1.1;
@@ -96,7 +100,7 @@ server {{
         proxy_set_header X-Forwarded-Uri $request_uri;
         proxy_set_header X-Forwarded-Host $http_host;
         proxy_set_header X-Forwarded-Proto $scheme;
-        proxy_set_header X-Forwarded-For $remote_addr;
+        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
         # All headers of the request come back.
         proxy_buffer_size 64k;
         proxy_buffers 4 64k;

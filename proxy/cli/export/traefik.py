@@ -11,6 +11,9 @@ from ...engine.message import Limits
 from .asking import Asked, asked_or_exit, options, shown
 from .writing import write as write_document
 
+# No answer of a rule is longer.
+_LONGEST = 1 << 20
+
 
 @click.command("traefik")
 @options
@@ -39,6 +42,7 @@ def write(asked: Asked, rules: str, *, listen: str, upstream: str, vestibule: st
                         "address": f"http://{vestibule}/",
                         "forwardBody": True,
                         "maxBodySize": Limits().body,
+                        "maxResponseBodySize": _LONGEST,
                         "preserveLocationHeader": True,
                         "authResponseHeaders": list(asked.requests),
                     }
