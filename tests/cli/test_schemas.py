@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,11 @@ PROJECT = Path(__file__).parents[2]
 TESTS = [*sorted((PROJECT / "rules").rglob("*.test.yaml")), *sorted((PROJECT / "tests" / "cases").glob("*.yaml"))]
 
 
+@cache
+def schema_of(kind: str) -> dict[str, Any]:
+    return SCHEMAS[kind]()
+
+
 def keys(schema: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Give every key of a schema with its model."""
     for model, definition in (("", schema), *schema["$defs"].items()):
@@ -35,12 +41,12 @@ def data(file: Path) -> Any:
 
 @pytest.mark.parametrize("kind", SCHEMAS)
 def test_a_schema_is_one(kind: str) -> None:
-    jsonschema.Draft202012Validator.check_schema(SCHEMAS[kind]())
+    jsonschema.Draft202012Validator.check_schema(schema_of(kind))
 
 
 @pytest.mark.parametrize("kind", SCHEMAS)
 def test_every_key_says_what_it_means(kind: str) -> None:
-    schema = SCHEMAS[kind]()
+    schema = schema_of(kind)
 
     def told(one: dict[str, Any]) -> bool:
         return "description" in one or "description" in schema["$defs"].get(one.get("$ref", "").rpartition("/")[2], {})
@@ -53,12 +59,12 @@ def test_every_key_of_rules_has_an_example_or_a_list_of_what_it_may_be() -> None
         parts = [one, *one.get("anyOf", ())]
         return any("examples" in part or "enum" in part or part.get("type") == "boolean" for part in parts)
 
-    assert [f"{model}.{key}" for model, key, one in keys(SCHEMAS["rules"]()) if not shown(one)] == []
+    assert [f"{model}.{key}" for model, key, one in keys(schema_of("rules")) if not shown(one)] == []
 
 
 @pytest.mark.parametrize("kind", SCHEMAS)
 def test_every_example_is_right(kind: str) -> None:
-    schema = SCHEMAS[kind]()
+    schema = schema_of(kind)
     for model, key, one in keys(schema):
         check = jsonschema.Draft202012Validator({**one, "$defs": schema["$defs"]})
         for example in one.get("examples", ()):
@@ -66,14 +72,14 @@ def test_every_example_is_right(kind: str) -> None:
 
 
 def test_no_example_is_left_over() -> None:
-    known = {key for kind in SCHEMAS for _, key, _ in keys(SCHEMAS[kind]())}
+    known = {key for kind in SCHEMAS for _, key, _ in keys(schema_of(kind))}
     assert {name.rpartition(".")[2] for name in EXAMPLES} <= known
 
 
 @pytest.mark.parametrize("file", TESTS, ids=lambda file: str(file.relative_to(PROJECT)))
 def test_test_files_hold_to_their_schema(file: Path) -> None:
     given = data(file)
-    check = jsonschema.Draft202012Validator(SCHEMAS["tests"]())
+    check = jsonschema.Draft202012Validator(schema_of("tests"))
     # Cases that are about a mistake have it in their rules.
     given["cases"] = [case for case in given["cases"] if "error" not in case]
     if given["cases"]:
@@ -81,7 +87,7 @@ def test_test_files_hold_to_their_schema(file: Path) -> None:
 
 
 def test_a_key_that_no_test_file_has_is_found() -> None:
-    check = jsonschema.Draft202012Validator(SCHEMAS["tests"]())
+    check = jsonschema.Draft202012Validator(schema_of("tests"))
     case = {"name": "a", "request": {"path": "/"}, "expect": {"response": {"statsu": 1}}}
     assert [list(error.absolute_path) for error in check.iter_errors({"cases": [case]})] != []
 
