@@ -116,7 +116,7 @@ def test_the_container_serves_and_takes_rules_as_the_kubelet_swaps_them(rendered
             "https://auth.example": upstream,
             "/etc/vestibule": str(home),
             "0.0.0.0:8080": "127.0.0.1:0",
-            "0.0.0.0:9090": "127.0.0.1:0",
+            "0.0.0.0:9090": "0.0.0.0:0",
             # Nobody is left here who would have to hear of the stop.
             "drain_delay: 5s": "drain_delay: 0s",
         }.items():
@@ -129,6 +129,9 @@ def test_the_container_serves_and_takes_rules_as_the_kubelet_swaps_them(rendered
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
                 with urllib.request.urlopen(proxy.admin + container[probe]["httpGet"]["path"]) as answer:
                     assert answer.status == 200
+            token = {"Authorization": "Bearer test-only-token"}
+            with urllib.request.urlopen(urllib.request.Request(f"{proxy.admin}/metrics", headers=token)) as answer:
+                assert b"vestibule_ready 1" in answer.read()
             swap(home / "rules", "two")
             proxy.event("reloaded")
             assert proxy.call("GET", "/").headers["X-Tag"] == "two"
