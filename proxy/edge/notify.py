@@ -58,7 +58,10 @@ class ServiceManager:
         states = ready_workers(run, board.workers())
         serves = 0 < len(states) == len(run.slots) and all(state.generation >= self._generation for state in states)
         if serves or now >= self._until:
-            told = f"{states[0].rules} rules, revision {states[0].revision}" if states else "no worker is ready"
+            told = "no worker is ready"
+            if states:
+                count = states[0].rules
+                told = f"{count} {'rule' if count == 1 else 'rules'}, revision {states[0].revision}"
             if not run.holds:
                 told = f"a change of the rules has mistakes, and is not served; {told}"
             self._waits = not self._send(f"READY=1\nSTATUS={told}")

@@ -100,7 +100,7 @@ def test_a_reload_of_rules_with_a_mistake_is_over_too_and_says_so(tmp_path: Path
         assert "RELOADING" in manager.hear()
         told = manager.hear()
         assert told["READY"] == "1"
-        assert told["STATUS"].startswith("a change of the rules has mistakes, and is not served; 1 rules, revision ")
+        assert told["STATUS"].startswith("a change of the rules has mistakes, and is not served; 1 rule, revision ")
         assert proxy.call("GET", "/").headers["X-Tag"] == "one"
         assert proxy.stop() == 0
 
