@@ -150,7 +150,7 @@ lock: $(STAMP)
 	  || { echo "there is no wheel of all that is pinned for CPython $$version on $$machine" >&2; exit 1; }; done; done
 
 audit: .venv-release/.installed
-	.venv-release/bin/pip-audit --require-hashes --disable-pip --requirement deploy/requirements.lock
+	.venv-release/bin/pip-audit --strict --require-hashes --disable-pip --requirement deploy/requirements.lock
 
 # Of what is committed, and nothing else; the bill is that of an environment that the lock and the wheel alone make.
 release: $(STAMP) .venv-release/.installed lock

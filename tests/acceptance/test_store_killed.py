@@ -1,5 +1,5 @@
 """A server of the store is killed under the load of two instances: every answer is one that the rules declare, who was
-locked out stays so, and all goes on without a restart of the instances.
+locked out stays so, who was at a second factor goes on, and the instances need no restart.
 """
 
 from __future__ import annotations
@@ -19,28 +19,33 @@ from tests.running import PATIENCE, Proxy, running
 from tests.services.store.valkey import clustered, serving
 from tests.serving import Load
 
-from .services import Call, Reply, service
+from .services import Call, Reply, Service, service
 
 RULES = """
 version: 1
+factors:
+  email: {{to: "${{response.body.mail}}", send: {{url: "{mail}/send", method: POST, json: {{code: "${{code}}"}}}}}}
 rules:
   - name: counted
-    match: {path: /guess}
+    match: {{path: /guess}}
     timeout: 500ms
-    before: [{limit: {key: "${request.headers['user']}", failures: 10000, per: 10m}}]
+    before: [{{limit: {{key: "${{request.headers['user']}}", failures: 10000, per: 10m}}}}]
   - name: lock-out
-    match: {path: /locked}
+    match: {{path: /locked}}
     timeout: 500ms
-    before: [{limit: {key: "${request.headers['user']}", failures: 1, per: 10m}}]
+    before: [{{limit: {{key: "${{request.headers['user']}}", failures: 1, per: 10m}}}}]
   - name: one-call
-    match: {path: /session}
+    match: {{path: /session}}
     timeout: 500ms
-    before: [{once: {key: "${request.headers['user']}", ttl: 5m}}]
+    before: [{{once: {{key: "${{request.headers['user']}}", ttl: 5m}}}}]
   - name: open
-    match: {path: /open}
+    match: {{path: /open}}
     timeout: 500ms
     on_error: continue
-    before: [{cache_set: {key: "${request.headers['user']}", value: v, ttl: 60s}}]
+    before: [{{cache_set: {{key: "${{request.headers['user']}}", value: v, ttl: 60s}}}}]
+  - name: step-up
+    match: {{path: /login}}
+    after: [{{challenge: {{factor: email, subject: "${{response.body.mail}}"}}}}]
 """
 HOST = {"Host": "shop.example"}
 ENV = {"VESTIBULE_SECRET_STORE_KEY": "test-only-store-key"}
@@ -54,15 +59,16 @@ DURABLE = ("--appendonly", "yes", "--appendfsync", "no")
 
 
 def answer(call: Call) -> Reply:
-    return Reply(401 if call.path in ("/guess", "/locked") else 200, {"ok": True})
+    return Reply(401 if call.path in ("/guess", "/locked") else 200, {"mail": "jane@example.com"})
 
 
 class Trial:
     """Two instances under load, a client for each path at each; `found` counts every answer by path and status."""
 
-    def __init__(self, proxies: list[Proxy]) -> None:
+    def __init__(self, proxies: list[Proxy], mail: Service) -> None:
         self.found: Counter[tuple[str, int]] = Counter()
         self._proxies = proxies
+        self._mail = mail
         self._loads = {(proxy.port, path): self._load(proxy, path) for proxy in proxies for path in WELL}
 
     def _load(self, proxy: Proxy, path: str) -> Load:
@@ -100,6 +106,23 @@ class Trial:
         for proxy in self._proxies:
             self._loads[proxy.port, "/guess"].more(10)
 
+    def withhold(self) -> dict[str, str]:
+        """Log in for everybody; gives what it takes to go on, a token with its code."""
+        found = {}
+        for _, proxy in zip(USERS, itertools.cycle(self._proxies), strict=False):
+            answer = proxy.call("POST", "/login", None, HOST)
+            assert answer.status == 401
+            found[answer.json["challenge_token"]] = self._mail.calls[-1].json["code"]
+        self.goes_on()
+        return found
+
+    def go_on(self, withheld: dict[str, str]) -> None:
+        """Go on with every login at each instance: it works once, wherever it was begun."""
+        for token, code in withheld.items():
+            proof = {"challenge_token": token, "code": code}
+            answers = [proxy.call("POST", "/.vestibule/challenge", proof, HOST) for proxy in self._proxies]
+            assert sorted(answer.status for answer in answers) == [200, 401]
+
     def is_well(self) -> None:
         """Wait until everybody is served at both instances, and see that it stays so."""
         self._until(lambda served: all(served.values()))
@@ -132,16 +155,16 @@ class Trial:
 @contextmanager
 def trial(folder: Path, store: str, figures: Figures) -> Iterator[Trial]:
     rules = folder / "rules.yaml"
-    rules.write_text(RULES)
     with ExitStack() as stack:
-        upstream = stack.enter_context(service(answer))
+        upstream, mail = stack.enter_context(service(answer)), stack.enter_context(service(lambda _: Reply(202)))
+        rules.write_text(RULES.format(mail=mail.url))
         flags = ("--upstream", upstream.url, "--rules", rules, "--store", store)
         proxies = [stack.enter_context(running(*flags, env=ENV)) for _ in range(2)]
         # What is to be remembered: the only try of the locked one, and the calls that are shared.
         assert proxies[0].call("POST", "/locked", None, {**HOST, "User": "jane"}).status == 401
         for user in USERS:
             assert proxies[0].call("POST", "/session", None, {**HOST, "User": user}).status == 200
-        with Trial(proxies) as run:
+        with Trial(proxies, mail) as run:
             run.is_well()
             yield run
         for proxy in proxies:
@@ -156,11 +179,13 @@ def trial(folder: Path, store: str, figures: Figures) -> Iterator[Trial]:
 
 def test_a_server_that_is_killed_under_load_gives_only_what_is_declared(tmp_path: Path, figures: Figures) -> None:
     with serving(tmp_path, *DURABLE) as server, trial(tmp_path, server.url, figures) as run:
+        withheld = run.withhold()
         server.process.kill()
         server.process.wait()
         run.is_ill(for_all=True)
         with serving(tmp_path, *DURABLE, at=server.port):
             run.is_well()
+            run.go_on(withheld)
 
 
 def test_so_does_a_node_of_a_cluster(tmp_path: Path, figures: Figures) -> None:
@@ -168,9 +193,11 @@ def test_so_does_a_node_of_a_cluster(tmp_path: Path, figures: Figures) -> None:
     with clustered(tmp_path, *options) as cluster:
         cluster.replica(of=0)
         with trial(tmp_path, cluster.url, figures) as run:
+            withheld = run.withhold()
             cluster.kill(0)
             # Its replica takes its place.
             run.is_well()
+            run.go_on(withheld)
             cluster.kill(1)
             # It had none: what it holds is away, and nothing else.
             run.is_ill(for_all=False)
