@@ -207,6 +207,9 @@ docs: $(STAMP)
 	mv rules/schema.settings rules/settings-schema.json
 	$(BIN)/vestibule reference --into rules/README.md
 	$(BIN)/vestibule reference --metrics --into deploy/METRICS.md
+	$(BIN)/vestibule export nginx rules/recipes/client-network.yaml > deploy/nginx/auth.conf
+	$(BIN)/vestibule export caddy rules/recipes/client-network.yaml > deploy/caddy/Caddyfile
+	$(BIN)/vestibule export traefik rules/recipes/mail-domain.yaml > deploy/traefik/dynamic.yaml
 	$(BIN)/python -m tests.deploy.chart
 
 clean:

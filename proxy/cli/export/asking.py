@@ -35,11 +35,16 @@ class Asked:
     requests: tuple[str, ...]
     answers: tuple[str, ...]
 
+    @property
+    def copied(self) -> tuple[str, ...]:
+        """What is copied into a request: beside the rules' headers what a client says of itself, which no rule sees."""
+        named = {name.lower() for name in self.requests}
+        return (*self.requests, *(name.decode() for name in CLAIMS if name.decode() not in named))
+
 
 def asked_or_exit(rules: tuple[Path, ...], target: str) -> Asked:
     """Check rule files for a target; with an error say so as `check` does and exit 1."""
-    ruleset, drafts = built_or_exit(rules, target)
-    return of_rules(drafts, {ruleset.dialect, *(one.dialect for one in ruleset.operations)})
+    return of_ruleset(*built_or_exit(rules, target))
 
 
 def built_or_exit(rules: tuple[Path, ...], target: str) -> tuple[Ruleset, list[Draft]]:
@@ -70,13 +75,14 @@ def _options(rules: tuple[Path, ...], problems: Problems, target: str) -> Option
     return Options(secrets=lambda _: "", packs=find, targets=(target,))
 
 
+def of_ruleset(ruleset: Ruleset, drafts: list[Draft]) -> Asked:
+    """Say what is to be copied for a rule set."""
+    return of_rules(drafts, {ruleset.dialect, *(one.dialect for one in ruleset.operations)})
+
+
 def of_rules(drafts: list[Draft], dialects: set[str]) -> Asked:
     """Say what is to be copied for rules."""
-    requests = named_headers.of_requests(drafts, dialects)
-    known = {name.lower() for name in requests}
-    # What a client says of itself the rules do not see, so it must not go on either.
-    claims = tuple(name.decode() for name in CLAIMS if name.decode() not in known)
-    return Asked((*requests, *claims), named_headers.of_answers(drafts, dialects))
+    return Asked(named_headers.of_requests(drafts, dialects), named_headers.of_answers(drafts, dialects))
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -30,7 +30,7 @@ def command(rules: tuple[Path, ...], listen: str, upstream: str, vestibule: str)
 def write(asked: Asked, rules: str, *, listen: str, upstream: str, vestibule: str) -> str:
     """Write the Caddyfile."""
     host, _, port = listen.rpartition(":")
-    names = "\n\t\t\t".join(asked.requests)
+    names = "\n\t\t\t".join(asked.copied)
     behind = upstream if not upstream.startswith("https:") else f"{upstream} {{\n\t\theader_up Host {_BEHIND}\n\t}}"
     return f"""\
 # What Vestibule decides for Caddy: vestibule run --serve forward_auth={vestibule} --rules {rules}

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ...engine.message import Limits
+from ...engine.ruleset import Ruleset
 from ...language.compile import Draft
-from .asking import built_or_exit, call_the_upstream, options, shown
-from .envoy_bootstrap import Needs, bootstrap, ext_authz, ext_proc
+from .asking import built_or_exit, call_the_upstream, of_ruleset, options, shown
+from .envoy_bootstrap import Needs, bootstrap, ext_authz, ext_authz_http, ext_proc
 from .writing import write as write_document
 
-_FILTERS = {"ext_proc": ext_proc, "ext_authz": ext_authz}
+_WAYS = ("ext_proc", "ext_authz", "ext_authz_http")
 # Actions that wait for a store or a service.
 _WAITING = frozenset(
     {"cache_delete", "cache_get", "cache_set", "challenge", "limit", "lookup", "once", "redirect", "verify_token"}
@@ -26,7 +28,7 @@ _LEAST, _MOST = 5.0, 60.0
 
 @click.command("envoy")
 @options
-@click.option("--by", type=click.Choice(list(_FILTERS)), default="ext_proc", show_default=True, help="How Envoy asks.")
+@click.option("--by", type=click.Choice(_WAYS), default="ext_proc", show_default=True, help="How Envoy asks.")
 @click.option("--admin", metavar="ADDRESS", help="Where Envoy's own admin port is; without it there is none.")
 def command(rules: tuple[Path, ...], listen: str, upstream: str, vestibule: str, by: str, admin: str | None) -> None:
     """Print a bootstrap of Envoy that asks Vestibule about each exchange.
@@ -38,9 +40,9 @@ def command(rules: tuple[Path, ...], listen: str, upstream: str, vestibule: str,
 
     Bodies are held only where a rule reads them; print it again when other rules do.
     """
-    _, drafts = built_or_exit(rules, by)
+    ruleset, drafts = built_or_exit(rules, by)
     document = bootstrap(
-        _FILTERS[by](needs_of(drafts)), listen=listen, vestibule=vestibule, upstream=upstream, longest=Limits().body,
+        filter_of(by, ruleset, drafts), listen=listen, vestibule=vestibule, upstream=upstream, longest=Limits().body,
         admin=admin,
     )  # fmt: skip
     calls = f" --upstream {upstream} --listen {_BESIDE}" if call_the_upstream(rules, by) else ""
@@ -49,6 +51,14 @@ def command(rules: tuple[Path, ...], listen: str, upstream: str, vestibule: str,
         f"Printed by `vestibule export envoy{'' if by == 'ext_proc' else f' --by {by}'} {shown(rules)}`."
     )
     click.echo(write_document(document, above), nl=False)
+
+
+def filter_of(by: str, ruleset: Ruleset, drafts: list[Draft]) -> dict[str, Any]:
+    """Write the filter by which Envoy asks about rules."""
+    needs = needs_of(drafts)
+    if by == "ext_authz_http":
+        return ext_authz_http(needs, of_ruleset(ruleset, drafts).requests)
+    return ext_proc(needs) if by == "ext_proc" else ext_authz(needs)
 
 
 def needs_of(drafts: Sequence[Draft]) -> Needs:

@@ -118,6 +118,7 @@ def bootstrap(
     asks: dict[str, Any], *, listen: str, vestibule: str, upstream: str, longest: int, admin: str | None
 ) -> dict[str, Any]:
     """Write a bootstrap: a listener with the filter that asks, the auth service behind it, and Vestibule."""
+    over_grpc = "http_service" not in asks["typed_config"]
     parts = urlsplit(upstream)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     route = {
@@ -173,7 +174,7 @@ def bootstrap(
             ],
             "clusters": [
                 _auth(parts.hostname or "", port, longest, secure=parts.scheme == "https"),
-                cluster(vestibule),
+                cluster(vestibule, over_grpc=over_grpc),
             ],
         }
     }
@@ -182,8 +183,9 @@ def bootstrap(
     return found
 
 
-def cluster(vestibule: str) -> dict[str, Any]:
+def cluster(vestibule: str, *, over_grpc: bool = True) -> dict[str, Any]:
     """Write the cluster of Vestibule."""
+    spoken: dict[str, Any] = {"http2_protocol_options": {"max_concurrent_streams": _STREAMS}}
     return {
         "name": "vestibule",
         "type": "STRICT_DNS",
@@ -191,7 +193,7 @@ def cluster(vestibule: str) -> dict[str, Any]:
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": _HTTP,
-                "explicit_http_config": {"http2_protocol_options": {"max_concurrent_streams": _STREAMS}},
+                "explicit_http_config": spoken if over_grpc else {"http_protocol_options": {}},
             }
         },
         "circuit_breakers": {

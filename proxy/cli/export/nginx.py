@@ -47,7 +47,7 @@ def write(asked: Asked, rules: str, *, listen: str, upstream: str, vestibule: st
     copied = [
         f"auth_request_set $vestibule_r{at} $upstream_http_{_word(name)};\n"
         f"        proxy_set_header {name} $vestibule_r{at};"
-        for at, name in enumerate(asked.requests, 1)
+        for at, name in enumerate(asked.copied, 1)
     ]
     given = [name for name in asked.answers if name.lower() not in _WRITTEN]
     answered = [f"auth_request_set $vestibule_a{at} $upstream_http_{_word(name)};" for at, name in enumerate(given, 1)]

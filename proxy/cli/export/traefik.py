@@ -44,7 +44,7 @@ def write(asked: Asked, rules: str, *, listen: str, upstream: str, vestibule: st
                         "maxBodySize": Limits().body,
                         "maxResponseBodySize": _LONGEST,
                         "preserveLocationHeader": True,
-                        "authResponseHeaders": list(asked.requests),
+                        "authResponseHeaders": list(asked.copied),
                     }
                 }
             },

@@ -1,0 +1,106 @@
+"""The configurations in deploy/ of proxies that ask: each is what is printed, and lets through what the rules do."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import reduce
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from proxy.cli import cli
+from tests.adapters import fronts
+from tests.adapters.fronts import FRONTS
+from tests.running import running
+from tests.wire import LOOPBACK, Message, Wire
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = {
+    "nginx": ("deploy/nginx/auth.conf", "rules/recipes/client-network.yaml"),
+    "caddy": ("deploy/caddy/Caddyfile", "rules/recipes/client-network.yaml"),
+    "traefik": ("deploy/traefik/dynamic.yaml", "rules/recipes/mail-domain.yaml"),
+}
+_Asked = tuple[str, str, bytes]
+# A request that goes on, and one that does not with the status of its answer.
+REQUESTS: dict[str, tuple[_Asked, _Asked, int]] = {
+    "rules/recipes/client-network.yaml": (
+        ("192.0.2.7", "GET /staff", b""),
+        ("203.0.113.9", "GET /staff", b""),
+        404,
+    ),
+    "rules/recipes/mail-domain.yaml": (
+        ("192.0.2.7", "POST /register", b'{"email": "jane@example.com"}'),
+        ("192.0.2.7", "POST /register", b'{"email": "jane@mailinator.com"}'),
+        403,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_stands_in_deploy_is_what_is_printed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    file, rules = FILES[name]
+    done = CliRunner().invoke(cli, ["export", name, rules])
+    assert done.exit_code == 0, done.stderr
+    assert (ROOT / file).read_text("utf-8") == done.stdout
+
+
+@pytest.mark.parametrize("name", [name for name in FRONTS if name != "envoy"])
+def test_rules_that_cannot_run_there_are_not_printed(name: str, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("version: 1\nrules: [{name: a, before: [{headers: {remove: [x-*]}}, {respond: {text: hello}}]}]\n")
+    done = CliRunner().invoke(cli, ["export", name, str(rules)])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "forward-auth cannot run this: its headers are dropped by their whole names" in done.stderr
+    assert "forward-auth cannot run this: its answer has a status of 2xx, by which the request goes on" in done.stderr
+    assert "2 errors in the rules: nothing was exported" in done.stderr
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_stands_in_deploy_asks_a_run(name: str, tmp_path: Path) -> None:
+    front = FRONTS[name]
+    if front.binary() is None:
+        pytest.skip(front.missing)
+    file, rules = FILES[name]
+    with running("--serve", f"{front.adapter}={LOOPBACK}:0", "--rules", ROOT / rules, listens=False) as proxy:
+        text = (ROOT / file).read_text("utf-8")
+        asyncio.run(_ask(name, text, tmp_path, proxy.greeted(front.adapter), REQUESTS[rules]))
+        assert proxy.stop() == 0
+
+
+async def _ask(name: str, text: str, folder: Path, vestibule: str, requests: tuple[_Asked, _Asked, int]) -> None:
+    def write(*, listen: str, upstream: str, vestibule: str) -> str:
+        port = listen.rpartition(":")[2]
+        given = {"127.0.0.1:9001": vestibule, "http://127.0.0.1:8081": upstream, ":8080": f":{port}"}
+        return reduce(lambda found, one: found.replace(*one), given.items(), text)
+
+    called: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        wire = Wire(reader, writer)
+        called.append((await wire.message()).body)
+        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\ndone")
+        writer.close()
+
+    goes_on, refused, status = requests
+    async with await asyncio.start_server(serve, LOOPBACK, 0) as server:
+        upstream = server.sockets[0].getsockname()[1]
+        async with fronts.running(FRONTS[name], folder, write, vestibule=vestibule, upstream=upstream) as port:
+            answer = await _call(port, *goes_on)
+            assert (answer.status, answer.body, called) == (200, b"done", [goes_on[2]])
+            answer = await _call(port, *refused)
+            assert (answer.status, answer.get("content-type")) == (status, b"application/problem+json")
+            assert called == [goes_on[2]]
+
+
+async def _call(port: int, address: str, line: str, body: bytes) -> Message:
+    """Send a request as from an address."""
+    wire = await Wire.open(port)
+    head = f"PROXY TCP4 {address} {LOOPBACK} 1024 80\r\n{line} HTTP/1.1\r\nHost: shop.example\r\n"
+    kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
+    try:
+        await wire.send(f"{head}{kind}X-Forwarded-Proto: https\r\n\r\n".encode(), body)
+        return await wire.message()
+    finally:
+        wire.writer.close()
