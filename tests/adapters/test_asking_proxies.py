@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from proxy.cli import cli
+from proxy.edge.sockets import address_of, reserve
 from tests.adapters import fronts
 from tests.adapters.fronts import FRONTS
 from tests.running import running
@@ -69,12 +71,36 @@ def test_what_stands_in_deploy_asks_a_run(name: str, tmp_path: Path) -> None:
         assert proxy.stop() == 0
 
 
-async def _ask(name: str, text: str, folder: Path, vestibule: str, requests: tuple[_Asked, _Asked, int]) -> None:
+@pytest.mark.parametrize(("name", "status"), [("nginx", 500), ("caddy", 502), ("traefik", 500)])
+async def test_nothing_goes_on_where_nobody_can_be_asked(name: str, status: int, tmp_path: Path) -> None:
+    front = FRONTS[name]
+    if front.binary() is None:
+        pytest.skip(front.missing)
+    with reserve(f"{LOOPBACK}:0") as nobody:
+        write = _readdressed((ROOT / FILES[name][0]).read_text("utf-8"))
+        async with (
+            await asyncio.start_server(_never, LOOPBACK, 0) as server,
+            fronts.running(
+                front, tmp_path, write, vestibule=address_of(nobody), upstream=server.sockets[0].getsockname()[1]
+            ) as port,
+        ):
+            assert (await _call(port, "192.0.2.7", "GET /staff", b"")).status == status
+
+
+async def _never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await Wire(reader, writer).send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+
+def _readdressed(text: str) -> Callable[..., str]:
     def write(*, listen: str, upstream: str, vestibule: str) -> str:
         port = listen.rpartition(":")[2]
         given = {"127.0.0.1:9001": vestibule, "http://127.0.0.1:8081": upstream, ":8080": f":{port}"}
         return reduce(lambda found, one: found.replace(*one), given.items(), text)
 
+    return write
+
+
+async def _ask(name: str, text: str, folder: Path, vestibule: str, requests: tuple[_Asked, _Asked, int]) -> None:
     called: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -86,6 +112,7 @@ async def _ask(name: str, text: str, folder: Path, vestibule: str, requests: tup
     goes_on, refused, status = requests
     async with await asyncio.start_server(serve, LOOPBACK, 0) as server:
         upstream = server.sockets[0].getsockname()[1]
+        write = _readdressed(text)
         async with fronts.running(FRONTS[name], folder, write, vestibule=vestibule, upstream=upstream) as port:
             answer = await _call(port, *goes_on)
             assert (answer.status, answer.body, called) == (200, b"done", [goes_on[2]])
