@@ -1,8 +1,9 @@
 """Envoy's external processing (ext_proc v3): a stream for each exchange, on which Envoy tells of its messages in order.
 
-Heads always come here; a body comes, whole, where a rule reads it and this module asks for it. Whatever is out of order
-ends the stream with an error, for which Envoy answers 500: a stream that ends well lets the message go on, so it ends
-well only when the last word about the exchange was said.
+Heads always come here. A request's body comes, whole, where this module asks for it; that of an answer comes unless it
+is said that no rule reads it, for nothing could hold it back any more. Whatever is out of order ends the stream with an
+error, for which Envoy answers 500: a stream that ends well lets the message go on, so it ends well only when the last
+word was said.
 """
 
 from __future__ import annotations
@@ -34,23 +35,26 @@ DETAILS = "response.code_details"
 _FILTER = "envoy.filters.http.ext_proc"
 # How Envoy's own log names an answer that is made here.
 _DETAILS = "vestibule"
-_WHOLE = frozenset({ProcessingMode.NONE, ProcessingMode.BUFFERED})
 _HINTS = {
-    "request_headers": "request_header_mode of the filter must be SEND",
+    "request_headers": "the filter must have request_header_mode: SEND",
     "request_body": "the filter must have allow_mode_override: true",
-    "response_headers": "response_header_mode of the filter must be SEND, and its body and trailer modes NONE and SKIP",
-    "response_body": "the filter must have allow_mode_override: true",
+    "response_headers": "the filter must send heads, skip trailers and have allow_mode_override: true",
+    "response_body": "the filter must have response_body_mode: BUFFERED",
 }
 # Where a request goes whose body was asked for, unless the body comes: a path that no service has. An Envoy that does
 # not let the mode be overridden would send it on, and no rule would have seen it.
 _HELD = b"/.vestibule/held"
+# Steps that may want the body of an answer to an exchange that was forwarded, whatever the `after` rules read.
+_OWING = frozenset({"limit", "once"})
 _BODYLESS = frozenset({204, 304})
+_NONE, _BUFFERED = ProcessingMode.NONE, ProcessingMode.BUFFERED
+# By whether the bodies of the request and of the answer are to come.
 _MODES = {
     (request, response): ProcessingMode(
         request_header_mode=ProcessingMode.SEND,
         response_header_mode=ProcessingMode.SEND,
-        request_body_mode=ProcessingMode.BUFFERED if request else ProcessingMode.NONE,
-        response_body_mode=ProcessingMode.BUFFERED if response else ProcessingMode.NONE,
+        request_body_mode=_BUFFERED if request else _NONE,
+        response_body_mode=_BUFFERED if response else _NONE,
         request_trailer_mode=ProcessingMode.SKIP,
         response_trailer_mode=ProcessingMode.SKIP,
     )
@@ -92,7 +96,11 @@ class _Stream:
         self._context = context
         self._ending = ending
         self._processing: Processing | None = None
+        # Whether the last word is said; once Envoy has it, it cancels the stream.
         self._over = False
+        # Whether the bodies of the request and of the answer come, and whether a rule may read the latter.
+        self._modes = (False, False)
+        self._reads_answers = False
 
     async def run(self) -> None:
         """Take the messages of the exchange, and end it in any case."""
@@ -128,18 +136,13 @@ class _Stream:
             raise _BrokenError(f"{what} came where {wanted[0]} was to come: {_HINTS[wanted[0]]}")
         return message
 
-    async def _last(self, reply: messages.ProcessingResponse) -> None:
-        """Say the last word about the exchange; once it has it, Envoy cancels the stream."""
-        self._over = True
-        await self._context.write(reply)
-
     async def _exchange(self) -> None:
         message = await self._next("request_headers", "response_headers")
         if message.HasField("response_headers"):
             await self._without_request(message)
             return
         source = _attribute(message, SOURCE, "request_attributes")
-        _check_modes(message)
+        self._modes = _modes(message)
         head = Head.of(message.request_headers.headers)
         worker = self._worker
         peer = Peer(source, "http", 0, worker.trust)
@@ -149,13 +152,21 @@ class _Stream:
             await self._answer(unread(worker, peer.ip, refused.status, refused.cause))
             return
         processing = self._processing = Processing(worker, request)
+        self._reads_answers = _may_read_answers(processing)
+        if self._reads_answers and not self._modes[1]:
+            # It would let answers go as they are.
+            raise _BrokenError("response_body_mode of the filter must be BUFFERED: a rule reads answers")
         with_body = processing.needs_request and not message.request_headers.end_of_stream
         if with_body:
             if head.length > processing.longest:
                 await self._answer(await processing.refuse(413, "the body is over the limit"))
                 return
-            await self._ask_for_request_body()
-            request.content = (await self._next("request_body")).request_body.body
+            await self._go_on("request_headers", body=True)
+            body = await self._next("request_body", "response_headers")
+            if body.HasField("response_headers"):
+                await self._too_early(processing, body)
+                return
+            request.content = body.request_body.body
             processing.facts.received = len(request.content)
         received = request.content
         answer = await processing.begin()
@@ -167,22 +178,30 @@ class _Stream:
         except Refusal as refusal:
             await self._answer(processing.fault(refusal.status, refusal.cause))
             return
-        if not with_body:
-            common = _common(edits, pseudo)
-            reply = messages.ProcessingResponse(mode_override=_MODES[False, False])
-            reply.request_headers.response.CopyFrom(common)
-        else:
+        if with_body:
             content = processing.exchange.request.content
             pseudo[b":path"] = processing.exchange.request.url.encode("latin-1")
             reply = messages.ProcessingResponse()
             reply.request_body.response.CopyFrom(_common(edits, pseudo, _changed(received, content)))
-        await self._context.write(reply)
+            await self._context.write(reply)
+        else:
+            await self._go_on("request_headers", _common(edits, pseudo))
         await self._response(processing)
 
-    async def _ask_for_request_body(self) -> None:
-        reply = messages.ProcessingResponse(mode_override=_MODES[True, False])
-        edit = reply.request_headers.response.header_mutation.set_headers
-        edit.extend(options([(b":path", [_HELD])], raw=True))
+    async def _go_on(self, what: str, common: messages.CommonResponse | None = None, *, body: bool = False) -> None:
+        """Reply to a head, and say whether its body is to come."""
+        reply = messages.ProcessingResponse()
+        part = getattr(reply, what)
+        part.SetInParent()
+        if common is not None:
+            part.response.CopyFrom(common)
+        of_request = what == "request_headers"
+        wanted = (body, self._reads_answers) if of_request else (self._modes[0], body)
+        if wanted != self._modes:
+            self._modes = wanted
+            reply.mode_override.CopyFrom(_MODES[wanted])
+            if of_request and body:
+                part.response.header_mutation.set_headers.extend(options([(b":path", [_HELD])], raw=True))
         await self._context.write(reply)
 
     async def _response(self, processing: Processing) -> None:
@@ -204,12 +223,12 @@ class _Stream:
         reads = processing.needs_response(status)
         with_body = reads and not (ended or bodyless)
         if with_body:
+            if not self._modes[1]:
+                raise _BrokenError(f"the body of an answer does not come: {_HINTS['response_body']}")
             if head.length > worker.limits.body:
                 await self._answer(await processing.refuse(502, "the answer's body is over the limit"))
                 return
-            reply = messages.ProcessingResponse(mode_override=_MODES[False, True])
-            reply.response_headers.SetInParent()
-            await self._context.write(reply)
+            await self._go_on("response_headers", body=True)
             response.content = (await self._next("response_body")).response_body.body
         elif reads and not bodyless:
             response.content = b""
@@ -225,22 +244,30 @@ class _Stream:
         except Refusal as refusal:
             await self._answer(processing.fault(refusal.status, refusal.cause))
             return
-        reply = messages.ProcessingResponse()
+        self._over = True
         if with_body:
+            reply = messages.ProcessingResponse()
             reply.response_body.response.CopyFrom(_common(edits, pseudo, _changed(received, answer.content)))
-        else:
-            if reads and bodyless and head.has_length:
-                # An edited answer to a GET would have another length than the one that the upstream told.
-                edits.removed.append(b"content-length")
-            reply.mode_override.CopyFrom(_MODES[False, False])
-            reply.response_headers.response.CopyFrom(_common(edits, pseudo))
-        await self._last(reply)
+            await self._context.write(reply)
+            return
+        if reads and bodyless and head.has_length:
+            # An edited answer to a GET would have another length than the one that the upstream told.
+            edits.removed.append(b"content-length")
+        await self._go_on("response_headers", _common(edits, pseudo))
 
     async def _without_request(self, message: Any) -> None:
         """Let an answer stand that Envoy gave before any filter saw the request."""
         if _attribute(message, DETAILS, "response_attributes") == UPSTREAM:
             raise _BrokenError(f"an answer came without its request: {_HINTS['request_headers']}")
-        await self._last(_untouched())
+        self._over = True
+        await self._go_on("response_headers")
+
+    async def _too_early(self, processing: Processing, message: Any) -> None:
+        """Take an answer that Envoy gave by itself while the body of the request was waited for."""
+        details = _attribute(message, DETAILS, "response_attributes")
+        if details == UPSTREAM:
+            raise _BrokenError(f"an answer came where request_body was to come: {_HINTS['request_body']}")
+        await self._local_reply(processing, Head.of(message.response_headers.headers), details)
 
     async def _local_reply(self, processing: Processing, head: Head, details: str) -> None:
         """Tell a failure of the upstream as the proxy does; any other answer of Envoy's own is left as it is."""
@@ -249,7 +276,8 @@ class _Stream:
             await self._answer(await processing.refuse(*failure))
             return
         await processing.leave(head.status, "Envoy answered itself")
-        await self._last(_untouched())
+        self._over = True
+        await self._go_on("response_headers")
 
     async def _answer(self, answer: Response) -> None:
         """Answer in Envoy's place, and with that say the last word."""
@@ -268,13 +296,16 @@ class _Stream:
         immediate.headers.set_headers.extend(options(lines_of(answer).items(), raw=True))
         if self._processing is not None:
             self._processing.facts.sent = len(content)
-        await self._last(reply)
+        self._over = True
+        await self._context.write(reply)
 
 
-def _untouched() -> messages.ProcessingResponse:
-    reply = messages.ProcessingResponse(mode_override=_MODES[False, False])
-    reply.response_headers.SetInParent()
-    return reply
+def _may_read_answers(processing: Processing) -> bool:
+    """Say whether the body of some answer may be read, as far as can be told before a rule ran."""
+    return any(
+        chosen.rule.needs_response or any(step.action in _OWING for step in chosen.rule.before)
+        for chosen in processing.exchange.chosen.rules
+    )
 
 
 def _attribute(message: Any, name: str, setting: str) -> str:
@@ -284,12 +315,13 @@ def _attribute(message: Any, name: str, setting: str) -> str:
     return str(fields[name].string_value)
 
 
-def _check_modes(message: Any) -> None:
-    """See that no body comes in parts."""
-    if message.HasField("protocol_config"):
-        config = message.protocol_config
-        if not {config.request_body_mode, config.response_body_mode} <= _WHOLE:
-            raise _BrokenError("request_body_mode and response_body_mode of the filter must be NONE")
+def _modes(message: Any) -> tuple[bool, bool]:
+    """Say whether bodies come unless it is said otherwise; raise for an Envoy that would send them in parts."""
+    config = message.protocol_config
+    modes = config.request_body_mode, config.response_body_mode
+    if not {*modes} <= {_NONE, _BUFFERED}:
+        raise _BrokenError("request_body_mode and response_body_mode of the filter must be BUFFERED or NONE")
+    return modes[0] == _BUFFERED, modes[1] == _BUFFERED
 
 
 def _changed(received: bytes | None, content: bytes | None) -> bytes | None:

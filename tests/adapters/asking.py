@@ -99,15 +99,27 @@ class Stream:
     async def say(self, **message: Any) -> None:
         await self._call.write(messages.ProcessingRequest(**message))
 
-    async def head(self, path: str, *, method: str = "GET", ends: bool = True, **headers: str) -> None:
+    async def head(
+        self, path: str, *, method: str = "GET", ends: bool = True, holds_answers: bool = True, content_type: str = "",
+        content_length: str = "",
+    ) -> None:  # fmt: skip
         """Tell the head of a request."""
-        pseudo = {":method": method, ":path": path, ":authority": "shop.example", ":scheme": "https"}
-        await self.say(request_headers=_headers(pseudo | headers, ends=ends), attributes=attributes(SOURCE))
+        told = {":method": method, ":path": path, ":authority": "shop.example", ":scheme": "https"}
+        told |= {"content-type": content_type} if content_type else {}
+        told |= {"content-length": content_length} if content_length else {}
+        await self.say(
+            request_headers=_headers(told, ends=ends),
+            attributes=attributes(SOURCE),
+            protocol_config=messages.ProtocolConfiguration(response_body_mode=2 if holds_answers else 0),
+        )
 
-    async def answer(self, status: int = 200, *, ends: bool = True, details: str = "via_upstream", **more: str) -> None:
+    async def answer(
+        self, status: int = 200, *, ends: bool = True, details: str = "via_upstream", content_type: str = ""
+    ) -> None:
         """Tell the head of an answer."""
-        told = attributes({"response.code_details": details})
-        await self.say(response_headers=_headers({":status": str(status)} | more, ends=ends), attributes=told)
+        told = {":status": str(status)} | ({"content-type": content_type} if content_type else {})
+        why = attributes({"response.code_details": details})
+        await self.say(response_headers=_headers(told, ends=ends), attributes=why)
 
     async def body(self, content: bytes, *, of: str = "request", ends: bool = True) -> None:
         await self.say(**{f"{of}_body": messages.HttpBody(body=content, end_of_stream=ends)})
@@ -137,7 +149,7 @@ def attributes(told: dict[str, str]) -> dict[str, Struct]:
 def _headers(told: dict[str, str], *, ends: bool) -> messages.HttpHeaders:
     found = messages.HttpHeaders(end_of_stream=ends)
     for name, value in told.items():
-        found.headers.headers.add(key=name.replace("_", "-"), raw_value=value.encode())
+        found.headers.headers.add(key=name, raw_value=value.encode())
     return found
 
 

@@ -24,7 +24,7 @@ LOGIN = """[
    after: [{body: {set: {seen: true}}}]},
   {name: tries, match: {path: /tries}, before: [{limit: {key: a, failures: 3, per: 60s}}]},
 ]"""
-JSON = {"content_type": "application/json"}
+JSON: Any = {"content_type": "application/json"}
 
 
 async def login(stream: Stream) -> None:
@@ -49,12 +49,52 @@ async def test_a_body_is_asked_for_and_until_it_comes_the_request_leads_nowhere(
         stream.cut()
 
 
+async def test_the_body_of_an_answer_comes_unless_it_is_said_that_no_rule_reads_it() -> None:
+    async with processing(PlainWorker(rules(LOGIN))) as (open_stream, _):
+        stream = open_stream()
+        await stream.head("/", method="POST", ends=False)
+        override = (await stream.hear()).mode_override
+        assert (override.request_body_mode, override.response_body_mode) == (override.NONE, override.NONE)
+        stream.cut()
+        stream = open_stream()
+        await login(stream)
+        await stream.answer(404, ends=False, **JSON)
+        assert not (await stream.hear()).HasField("mode_override")
+        stream.cut()
+
+
+async def test_an_envoy_that_does_not_hold_answers_gets_none_that_a_rule_reads() -> None:
+    worker = PlainWorker(rules(LOGIN))
+    async with processing(worker) as (open_stream, _):
+        stream = open_stream()
+        await stream.head("/login", method="POST", ends=False, holds_answers=False, **JSON)
+        assert await stream.code() is grpc.StatusCode.FAILED_PRECONDITION
+        [(level, _, fields)] = worker.told
+        assert level == "error"
+        assert fields["cause"] == "response_body_mode of the filter must be BUFFERED: a rule reads answers"
+        # What no rule reads goes on all the same.
+        stream = open_stream()
+        await stream.head("/", holds_answers=False)
+        assert (await stream.hear()).HasField("request_headers")
+
+
+async def test_what_envoy_answers_while_the_body_is_waited_for_is_told_as_the_proxy_tells_it() -> None:
+    async with processing(PlainWorker(rules(LOGIN))) as (open_stream, _):
+        stream = open_stream()
+        await stream.head("/login", method="POST", ends=False, **JSON)
+        await stream.hear()
+        await stream.answer(413, details="request_payload_too_large")
+        immediate = (await stream.hear()).immediate_response
+        assert immediate.status.code == 413
+        assert headers_of(immediate.headers)["content-type"] == ["application/problem+json"]
+
+
 async def test_the_length_is_told_with_a_body_that_was_edited() -> None:
     async with processing(PlainWorker(rules(LOGIN))) as (open_stream, _):
         stream = open_stream()
         await login(stream)
         await stream.answer(200, ends=False, **JSON)
-        assert (await stream.hear()).mode_override.response_body_mode == 2
+        assert (await stream.hear()).HasField("response_headers")
         await stream.body(b'{"token":1}', of="response")
         common = (await stream.hear()).response_body.response
         assert common.body_mutation.body == b'{"token":1,"seen":true}'
@@ -121,7 +161,7 @@ async def test_an_envoy_that_does_not_tell_what_is_needed_is_refused_with_what_t
         assert [fields["cause"] for _, _, fields in worker.told] == [
             "Envoy does not tell source.address: it must stand in request_attributes of the filter",
             "Envoy does not tell response.code_details: it must stand in response_attributes of the filter",
-            "request_body_mode and response_body_mode of the filter must be NONE",
+            "request_body_mode and response_body_mode of the filter must be BUFFERED or NONE",
         ]
 
 

@@ -122,6 +122,8 @@ async def setup(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Setup
         # Filters that are set up wrongly, or cannot ask.
         asks = _manager(another("no override"))["http_filters"][0]["typed_config"]
         asks["allow_mode_override"] = False
+        asks = _manager(another("answers not held"))["http_filters"][0]["typed_config"]
+        asks["processing_mode"]["response_body_mode"] = "NONE"
         asks = _manager(another("streamed"))["http_filters"][0]["typed_config"]
         asks["processing_mode"]["request_body_mode"] = "STREAMED"
         asks = _manager(another("no attributes"))["http_filters"][0]["typed_config"]
@@ -188,7 +190,10 @@ async def test_a_body_over_the_limit_is_refused_in_the_words_of_the_proxy(setup:
     assert got.status == 413
     assert setup.service.asked == []
     setup.service.answer = answer(long, JSON)
-    assert (await setup.ask(login())).status == 502
+    got = await setup.ask(login())
+    # An answer may be too long for Envoy before its head was looked at here.
+    assert got.status in (500, 502)
+    assert b"xxx" not in got.body
 
 
 @pytest.mark.parametrize("status", [b"204 None", b"304 Same"])
@@ -248,13 +253,23 @@ async def test_a_proxy_that_is_trusted_says_who_its_client_is(setup: Setup) -> N
 
 
 async def test_a_filter_that_lets_no_body_be_asked_for_sends_no_login(setup: Setup) -> None:
+    setup.service.answer = answer(b'{"secret":1}', JSON)
     got = await setup.ask(login(), by="no override")
-    assert got.status == 500
+    assert (got.status, b"secret" in got.body) == (500, False)
     assert [asked.target for asked in setup.service.asked] == [b"/.vestibule/held"]
     [(level, _, fields)] = setup.worker.told
     assert level == "error"
     assert "allow_mode_override: true" in fields["cause"]
-    assert (await setup.ask(b"GET /heads/x HTTP/1.1\r\nHost: a\r\n\r\n", by="no override")).status == 204
+    assert (await setup.ask(b"GET /heads/x HTTP/1.1\r\nHost: a\r\n\r\n", by="no override")).status == 200
+
+
+async def test_a_filter_that_does_not_hold_answers_sends_no_login(setup: Setup) -> None:
+    assert (await setup.ask(login(), by="answers not held")).status == 500
+    assert setup.service.asked == []
+    [(level, _, fields)] = setup.worker.told
+    assert level == "error"
+    assert "response_body_mode of the filter must be BUFFERED" in fields["cause"]
+    assert (await setup.ask(b"GET /heads/x HTTP/1.1\r\nHost: a\r\n\r\n", by="answers not held")).status == 204
 
 
 @pytest.mark.parametrize(("by", "asked"), [("streamed", 0), ("no attributes", 1), ("alone", 0)])

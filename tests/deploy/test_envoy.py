@@ -93,7 +93,11 @@ def test_only_the_bodies_that_rules_read_may_be_asked_for(
     rules = tmp_path / "rules.yaml"
     rules.write_text(text)
     asks = filter_of(printed(rules))["typed_config"]
-    modes = asks["allowed_override_modes"]
+    every = [{"request_body_mode": mode, "response_body_mode": mode} for mode in ("NONE", "BUFFERED")]
+    modes = asks.get("allowed_override_modes", every)
+    # An answer that nobody held could not be taken back.
+    assert asks["processing_mode"]["request_body_mode"] == "NONE"
+    assert asks["processing_mode"]["response_body_mode"] == max(response_modes, key=len)
     assert {mode["request_body_mode"] for mode in modes} == request_modes
     assert {mode["response_body_mode"] for mode in modes} == response_modes
     assert asks["failure_mode_allow"] is False
@@ -113,7 +117,6 @@ def test_istio_asks_with_the_filter_that_is_printed_for_all_bodies(tmp_path: Pat
     asks = envoy_filter["spec"]["configPatches"][0]["patch"]["value"]
     (bootstrap,) = documents("ext_proc.yaml")
     listed = filter_of(bootstrap)["typed_config"]
-    del listed["allowed_override_modes"]
     listed["grpc_service"]["envoy_grpc"]["cluster_name"] = "outbound|9001||vestibule.auth.svc.cluster.local"
     assert asks == {"name": "envoy.filters.http.ext_proc", "typed_config": listed}
     [manager] = bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"]
@@ -132,7 +135,7 @@ def test_envoy_gateway_is_told_what_envoy_is_told() -> None:
     listed = filter_of(bootstrap)["typed_config"]
     modes = asks["processingMode"]
     assert modes["request"] == {"attributes": listed["request_attributes"]}
-    assert modes["response"] == {"attributes": listed["response_attributes"]}
+    assert modes["response"] == {"attributes": listed["response_attributes"], "body": "Buffered"}
     assert modes["allowModeOverride"] is True
     assert asks["failOpen"] is security["spec"]["extAuth"]["failOpen"] is False
     assert asks["messageTimeout"] == listed["message_timeout"]

@@ -40,17 +40,8 @@ def seconds(value: float) -> str:
 
 def ext_proc(needs: Needs) -> dict[str, Any]:
     """Write the filter that asks by external processing; its cluster is `vestibule`."""
-    modes = [
-        {
-            "response_header_mode": "SEND",
-            "request_body_mode": request,
-            "response_body_mode": response,
-            "request_trailer_mode": "SKIP",
-            "response_trailer_mode": "SKIP",
-        }
-        for request, response in (("NONE", "NONE"), ("BUFFERED", "NONE"), ("NONE", "BUFFERED"))
-        if (request == "NONE" or needs.request_body) and (response == "NONE" or needs.response_body)
-    ]
+    held = needs.request_body, needs.response_body
+    modes = [_modes(request, response) for request in {False, held[0]} for response in {False, held[1]}]
     return {
         "name": "envoy.filters.http.ext_proc",
         "typed_config": {
@@ -58,22 +49,27 @@ def ext_proc(needs: Needs) -> dict[str, Any]:
             "grpc_service": {"envoy_grpc": {"cluster_name": "vestibule"}},
             "failure_mode_allow": False,
             "message_timeout": seconds(needs.seconds),
-            "processing_mode": {
-                "request_header_mode": "SEND",
-                "response_header_mode": "SEND",
-                "request_body_mode": "NONE",
-                "response_body_mode": "NONE",
-                "request_trailer_mode": "SKIP",
-                "response_trailer_mode": "SKIP",
-            },
+            "processing_mode": {"request_header_mode": "SEND", **_modes(False, held[1])},
             "allow_mode_override": True,
-            "allowed_override_modes": modes,
+            # All of them, where rules read both bodies.
+            **({} if all(held) else {"allowed_override_modes": modes}),
             "request_attributes": ["source.address"],
             "response_attributes": ["response.code_details"],
             # A rule may set any header and the method; an edit that Envoy does not make is a 500, not a request that
             # goes on without it.
             "mutation_rules": {"allow_all_routing": True, "allow_envoy": True, "disallow_is_error": True},
         },
+    }
+
+
+def _modes(request: bool, response: bool) -> dict[str, str]:
+    """Say which bodies come here."""
+    return {
+        "response_header_mode": "SEND",
+        "request_body_mode": "BUFFERED" if request else "NONE",
+        "response_body_mode": "BUFFERED" if response else "NONE",
+        "request_trailer_mode": "SKIP",
+        "response_trailer_mode": "SKIP",
     }
 
 
