@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 from envoy.service.auth.v3 import external_auth_pb2 as messages
+from grpc import aio
 
 from ..edge.origin import Peer
 from ..edge.refusal import Refusal
@@ -16,7 +17,7 @@ from ..engine import dialects
 from ..engine.errors import Unreadable
 from ..engine.message import Request, Response
 from .envoy_messages import Head, check_response, edit_request, lines_of, options
-from .grpc_server import GrpcServer
+from .grpc_server import GrpcServer, admit
 from .grpc_server import start as start_server
 from .processing import Processing, Worker, unread
 
@@ -32,7 +33,8 @@ _SEND_BODIES = frozenset({"POST", "PUT", "PATCH"})
 async def start(worker: Worker, address: str, *, most: int) -> GrpcServer:
     """Answer at most so many checks at once."""
 
-    async def check(question: Any, _: Any) -> messages.CheckResponse:
+    async def check(question: Any, context: aio.ServicerContext[Any, Any]) -> messages.CheckResponse:
+        await admit(worker, context)
         return await decide(worker, question)
 
     handler = grpc.unary_unary_rpc_method_handler(

@@ -22,7 +22,7 @@ from ..edge.refusal import Refusal
 from ..engine.errors import Unreadable
 from ..engine.message import Response
 from .envoy_messages import Head, check_response, edit_request, edit_response, lines_of, options
-from .grpc_server import GrpcServer
+from .grpc_server import GrpcServer, admit
 from .grpc_server import start as start_server
 from .header_edits import HeaderEdits
 from .local_replies import UPSTREAM, failure_of
@@ -69,6 +69,7 @@ async def start(worker: Worker, address: str, *, most: int) -> GrpcServer:
     ending: set[asyncio.Task[None]] = set()
 
     async def process(_: Any, context: aio.ServicerContext[Any, Any]) -> None:
+        await admit(worker, context)
         await _Stream(worker, context, ending).run()
 
     handler = grpc.stream_stream_rpc_method_handler(

@@ -8,11 +8,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 from grpc import aio
 
 from ..edge.sockets import ListenError
+from .asking import may_ask
+from .processing import Worker
 
 # What a message holds beside a body: the head of the exchange and its attributes.
 _BESIDE = 1 << 20
@@ -35,6 +38,17 @@ class GrpcServer:
         finally:
             if self._ending:
                 await asyncio.wait(self._ending)
+
+
+async def admit(worker: Worker, context: aio.ServicerContext[Any, Any]) -> None:
+    """End the call of whoever may not ask: the same are heard as over HTTP."""
+    peer = unquote(context.peer())
+    kind, _, address = peer.partition(":")
+    host = address.rpartition(":")[0].strip("[]")
+    if kind == "unix" or (kind in ("ipv4", "ipv6") and may_ask((host,), worker.trust)):
+        return
+    worker.tell("error", "asker-refused", peer=host or kind, cause="it is not one of trusted_proxies")
+    await context.abort(grpc.StatusCode.PERMISSION_DENIED, "only a trusted proxy may ask")
 
 
 async def start(

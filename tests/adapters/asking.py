@@ -155,10 +155,10 @@ def _headers(told: dict[str, str], *, ends: bool) -> messages.HttpHeaders:
 
 @asynccontextmanager
 async def processing(
-    worker: PlainWorker, *, most: int = 1000
+    worker: PlainWorker, *, most: int = 1000, host: str = LOOPBACK
 ) -> AsyncIterator[tuple[Callable[[], Stream], Callable[[float], Awaitable[None]]]]:
     """Serve external processing; gives what opens a stream, and what stops the server."""
-    with reserve(f"{LOOPBACK}:0") as held:
+    with reserve(f"{host}:0") as held:
         address = address_of(held)
         served = await ext_proc.start(worker, address, most=most)
     try:

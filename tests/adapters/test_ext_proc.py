@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from ipaddress import ip_network
 from typing import Any
 
 import grpc
 import pytest
 from envoy.service.ext_proc.v3 import external_processor_pb2 as messages
 
+from proxy.edge.options import Trust
 from proxy.engine.effects import Effect, Reserve, Reserved, Settle
 from proxy.engine.errors import EffectFailed
 from proxy.engine.exchange import Exchange
@@ -370,3 +373,23 @@ async def test_streams_that_are_cut_anywhere_leave_nothing_behind() -> None:
         async with asyncio.timeout(PATIENCE):
             while len(asyncio.all_tasks()) > before:
                 await asyncio.sleep(0)
+
+
+async def test_nobody_but_this_machine_and_the_trusted_proxies_is_heard() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Nothing is sent: it is only seen by which address this machine would.
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but its own")
+        host = probe.getsockname()[0]
+    worker = PlainWorker(rules(LOGIN))
+    async with processing(worker, host=host) as (open_stream, _):
+        assert await open_stream().code() is grpc.StatusCode.PERMISSION_DENIED
+        assert worker.told == [
+            ("error", "asker-refused", {"peer": host, "cause": "it is not one of trusted_proxies"}),
+        ]
+        worker.trust = Trust(proxies=(ip_network(host),))
+        stream = open_stream()
+        await stream.head("/")
+        assert (await stream.hear()).HasField("request_headers")
