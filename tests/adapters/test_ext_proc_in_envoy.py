@@ -196,6 +196,25 @@ async def test_a_body_over_the_limit_is_refused_in_the_words_of_the_proxy(setup:
     assert b"xxx" not in got.body
 
 
+@pytest.mark.parametrize(
+    "head",
+    [b"GET /a//b HTTP/1.1\r\nHost: a", b"GET /%zz HTTP/1.1\r\nHost: a", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b",
+     b"GET / HTTP/1.1\r\nHost: a@b"],
+    ids=["an empty segment", "a broken escape", "two hosts", "a host with a user"],
+)  # fmt: skip
+async def test_what_the_proxy_refuses_goes_nowhere(head: bytes, setup: Setup) -> None:
+    got = await setup.ask(head + b"\r\n\r\n")
+    assert got.status == 400
+    assert setup.service.asked == []
+
+
+async def test_a_host_that_is_not_served_is_refused(setup: Setup) -> None:
+    setup.worker.trust = Trust(hosts=frozenset({"shop.example"}))
+    assert (await setup.ask(b"GET /heads/x HTTP/1.1\r\nHost: shop.example\r\n\r\n")).status == 204
+    got = await setup.ask(b"GET /heads/x HTTP/1.1\r\nHost: other.example\r\n\r\n")
+    assert (got.status, got.get("content-type")) == (421, b"application/problem+json")
+
+
 @pytest.mark.parametrize("status", [b"204 None", b"304 Same"])
 async def test_an_answer_without_a_body_goes_on_without_one(status: bytes, setup: Setup) -> None:
     setup.service.answer = b"HTTP/1.1 " + status + b"\r\nETag: a\r\n\r\n"

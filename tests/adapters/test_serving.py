@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from proxy.adapters import serving
+from proxy.edge.sockets import ListenError
 from tests.running import PATIENCE, run_command, running
 
 ASKED = {
@@ -88,6 +90,14 @@ def test_a_stop_waits_for_questions_that_are_being_answered(tmp_path: Path, drai
                         with pytest.raises(http.client.RemoteDisconnected):
                             asker.getresponse()
             assert proxy.process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("name", ["ext_proc", "ext_authz"])
+def test_what_is_not_installed_is_said_with_how_to_install_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "find_spec", {"envoy": object()}.get)
+    with pytest.raises(ListenError, match=rf"cannot serve {name}: .* pip install '\.\[envoy\]'"):
+        serving.reserve_all({name: "127.0.0.1:0"}, workers=1, taken=False)
+    serving.check_installed(["forward_auth"])
 
 
 def test_what_cannot_be_served_is_said_at_the_start(tmp_path: Path) -> None:
