@@ -99,11 +99,6 @@ def limits_of(draft: Draft, target: Target) -> Iterator[tuple[Loc, str]]:
             yield (*step.loc, "reason"), "its answers have no reason phrase"
 
 
-def _removed(settings: Any) -> list[str]:
-    removed = settings.get("remove", ()) if isinstance(settings, Mapping) else ()
-    return [removed] if isinstance(removed, str) else [str(name) for name in removed]
-
-
 def _lets_pass(action: str, settings: Any) -> bool:
     if action not in ("respond", "status"):
         return False
@@ -117,7 +112,7 @@ def _before(step: StepScope, action: str, settings: Any, target: Target) -> Iter
         yield _EDITS[action]
     elif "request.body" in step.footprints and not target.bodies:
         yield "the request's body is not told"
-    if action == "headers" and target.named and any("*" in name for name in _removed(settings)):
+    if action == "headers" and target.named and any("*" in name for name in settings.get("remove", ())):
         yield "its headers are dropped by their whole names, which stand in the configuration of the proxy that asks"
     if action in _ON_ANSWERS and not target.answers:
         yield f"`{action}` {_ON_ANSWERS[action]}, which is not seen"

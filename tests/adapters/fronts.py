@@ -20,8 +20,10 @@ from proxy.cli.export.asking import Asked
 from proxy.edge.sockets import address_of, reserve
 from proxy.engine.message import Limits
 from tests.adapters import envoy
-from tests.wire import LOOPBACK, PATIENCE, Wire
+from tests.wire import LOOPBACK, Wire
 
+# How long a start may take on a machine that is busy, in seconds.
+_START = 60.0
 _BIN = Path(sys.executable).parent
 PROXY_PROTOCOL = {
     "name": "envoy.filters.listener.proxy_protocol",
@@ -140,7 +142,7 @@ async def running(
             process = await asyncio.create_subprocess_exec(*words, stdout=sink, stderr=sink, env=environ)
         try:
             port = held.getsockname()[1]
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(_START):
                 while not await _is_ready(port, front.ping):
                     assert process.returncode is None, log.read_text("utf-8")
                     await asyncio.sleep(0.01)

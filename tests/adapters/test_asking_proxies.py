@@ -60,6 +60,33 @@ def test_rules_that_cannot_run_there_are_not_printed(name: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", FILES)
+def test_what_is_printed_names_the_headers_of_the_rules_and_the_run_that_they_need(name: str, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("""\
+version: 1
+rules:
+  - name: session
+    before:
+      - lookup: {url: /session, into: session}
+      - headers: {rename: {x-old: X-New}, remove: [x-debug], default: {x-site: a}}
+      - cookies: {remove: [debug]}
+      - deny: {status: 403, headers: {x-why: closed}}
+  - name: own
+    match: {origin: [rule, proxy]}
+    after:
+      - headers: {remove: [x-internal-*], set: {x-own: a}}
+""")
+    done = CliRunner().invoke(cli, ["export", name, str(rules)])
+    assert done.exit_code == 0, done.stderr
+    named = {"x-correlation-id", "x-old", "X-New", "x-debug", "x-site", "Cookie", "x-real-ip"}
+    assert {one for one in named if one in done.stdout} == named
+    assert "x-internal" not in done.stdout
+    assert (name == "nginx") == ("add_header x-own " in done.stdout and "add_header x-why " in done.stdout)
+    serve = f"--serve {FRONTS[name].adapter}=127.0.0.1:9001 --upstream http://127.0.0.1:8081 --listen 127.0.0.1:8082"
+    assert f"vestibule run {serve} --rules {rules}\n" in done.stdout
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_what_stands_in_deploy_asks_a_run(name: str, tmp_path: Path) -> None:
     front = FRONTS[name]
     if front.binary() is None:

@@ -56,11 +56,13 @@ class Asking:
             address = address_of(held)
             served = await ADAPTERS[front.adapter].start(self._carrier.worker, address, most=100)
         folder = self._folder / name
-        folder.mkdir()
-        write = partial(front.write, asked(), "rules")
-        async with fronts.running(front, folder, write, vestibule=address, upstream=self._carrier.port) as port:
-            yield port
-        await served.stop(0)
+        folder.mkdir(exist_ok=True)
+        write = partial(front.write, asked(), "of the cases")
+        try:
+            async with fronts.running(front, folder, write, vestibule=address, upstream=self._carrier.port) as port:
+                yield port
+        finally:
+            await served.stop(0)
 
     def close(self) -> None:
         self._runner.run(self._stack.aclose())

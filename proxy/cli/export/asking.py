@@ -25,7 +25,8 @@ from ...services.rulefiles import find_pack, read
 from ...settings import parse_address
 from .bundle import refuse, rules_argument, setting
 
-__all__ = ["Asked", "asked_or_exit", "of_rules", "options", "rules_argument"]
+# Where a run that has an upstream listens too; clients come to the proxy that asks.
+BESIDE = "127.0.0.1:8082"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,16 @@ def _upstream(ctx: click.Context, param: click.Parameter, value: str) -> str:
     if urlsplit(value).path not in ("", "/"):
         raise click.BadParameter("give it without a path", ctx, param)
     return value.rstrip("/")
+
+
+def commented(text: str) -> str:
+    return "\n".join(f"# {line}" for line in text.splitlines())
+
+
+def run_of(rules: tuple[Path, ...], target: str, *, vestibule: str, upstream: str) -> str:
+    """Write the run that answers for rules. One whose rules call the upstream has to know it, and so listens too."""
+    calls = f" --upstream {upstream} --listen {BESIDE}" if call_the_upstream(rules, target) else ""
+    return f"vestibule run --serve {target}={vestibule}{calls} --rules {shown(rules)}"
 
 
 def shown(rules: tuple[Path, ...]) -> str:

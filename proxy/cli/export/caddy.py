@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .asking import Asked, asked_or_exit, options, shown
+from .asking import Asked, asked_or_exit, commented, options, run_of, shown
 
 _BEHIND = "{upstream_hostport}"
 
@@ -24,17 +24,19 @@ def command(rules: tuple[Path, ...], listen: str, upstream: str, vestibule: str)
     are asked about without their bodies.
     """
     asked = asked_or_exit(rules, "forward_auth")
-    click.echo(write(asked, shown(rules), listen=listen, upstream=upstream, vestibule=vestibule), nl=False)
+    run = run_of(rules, "forward_auth", vestibule=vestibule, upstream=upstream)
+    above = f"What Vestibule decides for Caddy: {run}\nPrinted by `vestibule export caddy {shown(rules)}`."
+    click.echo(write(asked, above, listen=listen, upstream=upstream, vestibule=vestibule), nl=False)
 
 
-def write(asked: Asked, rules: str, *, listen: str, upstream: str, vestibule: str) -> str:
+def write(asked: Asked, above: str, *, listen: str, upstream: str, vestibule: str) -> str:
     """Write the Caddyfile."""
     host, _, port = listen.rpartition(":")
     names = "\n\t\t\t".join(asked.copied)
     behind = upstream if not upstream.startswith("https:") else f"{upstream} {{\n\t\theader_up Host {_BEHIND}\n\t}}"
     return f"""\
-# What Vestibule decides for Caddy: vestibule run --serve forward_auth={vestibule} --rules {rules}
-# Printed by `vestibule export caddy {rules}`. Caddy 2.11 or newer: older ones leave a header that was to be dropped.
+{commented(above)}
+# For Caddy 2.11 or newer: older ones leave a header that was to be dropped.
 
 http://:{port} {{
 	bind {host.strip("[]")}

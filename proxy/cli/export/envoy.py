@@ -11,7 +11,7 @@ import click
 from ...engine.message import Limits
 from ...engine.ruleset import Ruleset
 from ...language.compile import Draft
-from .asking import built_or_exit, call_the_upstream, of_ruleset, options, shown
+from .asking import built_or_exit, of_ruleset, options, run_of, shown
 from .envoy_bootstrap import Needs, bootstrap, ext_authz, ext_authz_http, ext_proc
 from .writing import write as write_document
 
@@ -20,8 +20,6 @@ _WAYS = ("ext_proc", "ext_authz", "ext_authz_http")
 _WAITING = frozenset(
     {"cache_delete", "cache_get", "cache_set", "challenge", "limit", "lookup", "once", "redirect", "verify_token"}
 )
-# Where a run that has an upstream listens too; clients come to Envoy.
-_BESIDE = "127.0.0.1:8082"
 # How long rules may take over a message in any case, and at most, in seconds.
 _LEAST, _MOST = 5.0, 60.0
 
@@ -45,9 +43,8 @@ def command(rules: tuple[Path, ...], listen: str, upstream: str, vestibule: str,
         filter_of(by, ruleset, drafts), listen=listen, vestibule=vestibule, upstream=upstream, longest=Limits().body,
         admin=admin,
     )  # fmt: skip
-    calls = f" --upstream {upstream} --listen {_BESIDE}" if call_the_upstream(rules, by) else ""
     above = (
-        f"What Vestibule decides for Envoy: vestibule run --serve {by}={vestibule}{calls} --rules {shown(rules)}\n"
+        f"What Vestibule decides for Envoy: {run_of(rules, by, vestibule=vestibule, upstream=upstream)}\n"
         f"Printed by `vestibule export envoy{'' if by == 'ext_proc' else f' --by {by}'} {shown(rules)}`."
     )
     click.echo(write_document(document, above), nl=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from .asking import Asked, asked_or_exit, options, shown
+from .asking import Asked, asked_or_exit, commented, options, run_of, shown
 
 # What `return` can be told only by one line each. A status that is not among them becomes a 403.
 STATUSES = (
@@ -37,10 +37,13 @@ def command(rules: tuple[Path, ...], listen: str, upstream: str, vestibule: str)
     are asked about without their bodies.
     """
     asked = asked_or_exit(rules, "forward_auth")
-    click.echo(write(asked, shown(rules), listen=listen, upstream=upstream, vestibule=vestibule), nl=False)
+    run = run_of(rules, "forward_auth", vestibule=vestibule, upstream=upstream)
+    printed = f"Printed by `vestibule export nginx {shown(rules)}`, for the context `http`."
+    above = f"What Vestibule decides for nginx: {run}\n{printed}"
+    click.echo(write(asked, above, listen=listen, upstream=upstream, vestibule=vestibule), nl=False)
 
 
-def write(asked: Asked, rules: str, *, listen: str, upstream: str, vestibule: str) -> str:
+def write(asked: Asked, above: str, *, listen: str, upstream: str, vestibule: str) -> str:
     """Write the configuration."""
     secure = upstream.startswith("https:")
     # The hash of variables takes no long names.
@@ -54,8 +57,7 @@ def write(asked: Asked, rules: str, *, listen: str, upstream: str, vestibule: st
     added = [f"add_header {name} $vestibule_a{at} always;" for at, name in enumerate(given, 1)]
     returned = [f"if ($vestibule_status = {status}) {{ return {status} {_returned(status)}; }}" for status in STATUSES]
     return f"""\
-# What Vestibule decides for nginx: vestibule run --serve forward_auth={vestibule} --rules {rules}
-# Printed by `vestibule export nginx {rules}`, for the context `http`.
+{commented(above)}
 
 upstream vestibule {{
     server {vestibule};

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ...engine.message import Limits
-from .asking import Asked, asked_or_exit, options, shown
+from .asking import Asked, asked_or_exit, options, run_of, shown
 from .writing import write as write_document
 
 # No answer of a rule is longer.
@@ -29,10 +29,12 @@ def command(rules: tuple[Path, ...], listen: str, upstream: str, vestibule: str)
     are asked about with their bodies.
     """
     asked = asked_or_exit(rules, "forward_auth_body")
-    click.echo(write(asked, shown(rules), listen=listen, upstream=upstream, vestibule=vestibule), nl=False)
+    run = run_of(rules, "forward_auth_body", vestibule=vestibule, upstream=upstream)
+    above = f"What Vestibule decides for Traefik: {run}\nPrinted by `vestibule export traefik {shown(rules)}`."
+    click.echo(write(asked, above, listen=listen, upstream=upstream, vestibule=vestibule), nl=False)
 
 
-def write(asked: Asked, rules: str, *, listen: str, upstream: str, vestibule: str) -> str:
+def write(asked: Asked, above: str, *, listen: str, upstream: str, vestibule: str) -> str:
     """Write the dynamic configuration."""
     document: dict[str, Any] = {
         "http": {
@@ -68,7 +70,6 @@ def write(asked: Asked, rules: str, *, listen: str, upstream: str, vestibule: st
     }
     return write_document(
         document,
-        f"What Vestibule decides for Traefik: vestibule run --serve forward_auth_body={vestibule} --rules {rules}\n"
-        f"Printed by `vestibule export traefik {rules}`; `auth` is the entry point at {listen}.\n"
+        f"{above}\nThe entry point `auth` is the one at {listen}.\n"
         "A name under authResponseHeaders is copied as the rules leave it, and dropped where they removed it.",
     )
