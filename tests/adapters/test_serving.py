@@ -55,10 +55,12 @@ def test_adapters_are_served_without_an_upstream_by_every_worker(tmp_path: Path)
             ask(address)
             asked.add(proxy.event("exchange")["pid"])
         assert len(asked) == 2
-        # Rules that do not hold change nothing, and those that do hold from the next question on.
-        write(rules, "{headers: {sett: {X-Tag: two}}}")
-        proxy.process.send_signal(signal.SIGHUP)
-        proxy.event("reload-failed")
+        # Rules that do not hold, or cannot be run for who asks, change nothing; others hold from the next question on.
+        for wrong, code in (("{headers: {sett: {X-Tag: two}}}", "unknown-key"), ("{method: PUT}", "not-on-target")):
+            write(rules, wrong)
+            proxy.process.send_signal(signal.SIGHUP)
+            proxy.event("rule-problem", code=code)
+            proxy.event("reload-failed")
         assert ask(address)["X-Tag"] == "one"
         write(rules, "{headers: {set: {X-Tag: two}}}")
         proxy.process.send_signal(signal.SIGHUP)
