@@ -38,7 +38,7 @@ def why_not(one: Prepared, target: str, front: str = "envoy") -> str | None:
 def _over_http(play: Play, target: str, front: str) -> str | None:
     """Say why an exchange cannot go through a proxy that asks over HTTP."""
     response = play.expect.response if play.expect is not None else None
-    if front == "traefik" and "//" in (play.request.path or ""):
+    if front == "traefik" and "..//" in (play.request.path or ""):
         return CLEANED
     if TARGETS[target].named and response is not None and _CORRELATION & {name.lower() for name in response.headers}:
         return CORRELATION if play.expect is not None and play.expect.upstream != "not called" else None

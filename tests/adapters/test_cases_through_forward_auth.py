@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
@@ -82,19 +83,21 @@ def test_the_cases_of_a_file_come_out_as_in_the_proxy(path: Path, name: str, ask
     front = FRONTS[name]
     if front.binary() is None:
         pytest.skip(front.missing)
-    played, left = 0, 0
+    played = 0
     found: list[str] = []
+    left: list[str] = []
     for one in prepared(path).cases:
         if one.findings is not None or one.ruleset is None:
             # It is about what is wrong with its rules.
             continue
-        if why_not(one, front.adapter, name) is not None:
-            left += 1
+        reason = why_not(one, front.adapter, name)
+        if reason is not None:
+            left.append(reason)
             continue
         played += 1
         stage = Stage(one.ruleset, one.given, one.case, rehearse, one.limits)
         found += [f"{one.case.name}: {finding}" for finding in asking.play(stage, name).findings]
     told = front.adapter if name == "envoy" else name
     figures.add(f"{told}-cases", cases=played, found=len(found))
-    figures.add(f"{told}-left", cases=played + left, found=left)
+    figures.add(f"{told}-left", cases=played + len(left), found=len(left), reasons=Counter(left))
     assert not found, "\n".join(found)
