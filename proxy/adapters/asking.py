@@ -132,8 +132,8 @@ def may_ask(peer: object, trust: Trust) -> bool:
     if not isinstance(peer, tuple):
         return True
     address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped.is_loopback or any(address.ipv4_mapped in network for network in trust.proxies)
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address
     return address.is_loopback or any(address in network for network in trust.proxies)
 
 

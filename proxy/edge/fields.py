@@ -56,11 +56,11 @@ _KINDS = {
 }
 # The names by which a client would speak for itself, as they are known; so is any other x-forwarded- name.
 CLAIMS = (
-        b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"true-client-ip", b"x-originating-ip", b"x-remote-ip",
-        b"x-remote-addr", b"x-original-url", b"x-original-uri", b"x-original-host", b"x-original-method",
-        b"x-rewrite-url", b"x-host", b"x-http-host-override", b"x-http-method", b"x-http-method-override",
-        b"x-method-override", b"x-scheme", b"x-url-scheme", b"front-end-https", b"x-forwarded-user",
-        b"x-forwarded-email", b"x-forwarded-groups", b"x-forwarded-preferred-username", b"x-forwarded-access-token",
+    b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"true-client-ip", b"x-originating-ip", b"x-remote-ip",
+    b"x-remote-addr", b"x-original-url", b"x-original-uri", b"x-original-host", b"x-original-method",
+    b"x-rewrite-url", b"x-host", b"x-http-host-override", b"x-http-method", b"x-http-method-override",
+    b"x-method-override", b"x-scheme", b"x-url-scheme", b"front-end-https", b"x-forwarded-user",
+    b"x-forwarded-email", b"x-forwarded-groups", b"x-forwarded-preferred-username", b"x-forwarded-access-token",
 )  # fmt: skip
 _KINDS |= dict.fromkeys(CLAIMS, CLAIM)
 
