@@ -103,6 +103,17 @@ def test_the_lock_covers_every_extra_that_serves() -> None:
     assert set(named.split()) == PROJECT["project"]["optional-dependencies"].keys() - NOT_SERVING
 
 
+def test_nothing_that_is_installed_brings_a_module_that_something_else_brings() -> None:
+    """The one that is installed last would be there for both."""
+    owners: dict[str, set[str]] = {}
+    for one in distributions():
+        for file in one.files or ():
+            if file.suffix in (".py", ".so"):
+                owners.setdefault(str(file), set()).add(one.name)
+    assert len(owners) > 1000
+    assert {file: names for file, names in owners.items() if len(names) > 1} == {}
+
+
 def test_the_lock_names_no_registry() -> None:
     """Whoever builds an image has one of his own."""
     assert not re.search(r"://|--(?:extra-)?index-url|--find-links", LOCK)

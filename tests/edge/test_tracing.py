@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import http.server
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,6 @@ from queue import Queue
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.running import PATIENCE, Proxy, run_command, running
 
@@ -70,24 +70,28 @@ def site() -> Iterator[Site]:
             server.shutdown()
 
 
-def plain(span: Any) -> dict[str, Any]:
-    def value(one: Any) -> Any:
-        kind = one.WhichOneof("value")
-        return [value(item) for item in one.array_value.values] if kind == "array_value" else getattr(one, kind)
+def attributes(holder: Mapping[str, Any]) -> dict[str, Any]:
+    def value(one: Mapping[str, Any]) -> Any:
+        [(kind, held)] = one.items()
+        if kind == "arrayValue":
+            return [value(item) for item in held["values"]]
+        return int(held) if kind == "intValue" else held
 
-    def attributes(holder: Any) -> dict[str, Any]:
-        return {one.key: value(one.value) for one in holder.attributes}
+    return {one["key"]: value(one["value"]) for one in holder.get("attributes", ())}
 
+
+def plain(span: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a span as OTLP writes it in JSON."""
     return {
-        "name": span.name,
-        "kind": span.kind,
-        "trace": span.trace_id.hex(),
-        "id": span.span_id.hex(),
-        "parent": span.parent_span_id.hex(),
-        "error": span.status.code == 2,
-        "times": (span.start_time_unix_nano, span.end_time_unix_nano),
+        "name": span["name"],
+        "kind": span["kind"],
+        "trace": span["traceId"],
+        "id": span["spanId"],
+        "parent": span.get("parentSpanId", ""),
+        "error": span.get("status", {}).get("code") == 2,
+        "times": (int(span["startTimeUnixNano"]), int(span["endTimeUnixNano"])),
         "attributes": attributes(span),
-        "events": [(event.name, attributes(event)) for event in span.events],
+        "events": [(event["name"], attributes(event)) for event in span.get("events", ())],
     }
 
 
@@ -95,12 +99,10 @@ def spans(collector: Site, count: int) -> list[dict[str, Any]]:
     """Wait for so many spans."""
     found: list[dict[str, Any]] = []
     while len(found) < count:
-        request = ExportTraceServiceRequest.FromString(collector.bodies.get(timeout=PATIENCE))
-        for resource in request.resource_spans:
-            assert {"service.name": "shop"}.items() <= {
-                one.key: one.value.string_value for one in resource.resource.attributes
-            }.items()
-            found += [plain(span) for scope in resource.scope_spans for span in scope.spans]
+        request = json.loads(collector.bodies.get(timeout=PATIENCE))
+        for resource in request["resourceSpans"]:
+            assert attributes(resource["resource"])["service.name"] == "shop"
+            found += [plain(span) for scope in resource["scopeSpans"] for span in scope["spans"]]
     return found
 
 
