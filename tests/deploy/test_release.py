@@ -62,19 +62,19 @@ def needed() -> dict[str, list[Requirement]]:
         *PROJECT["project"]["dependencies"],
         *(one for name in extras.keys() - NOT_SERVING for one in extras[name]),
     ]
-    waiting = [Requirement(line) for line in lines]
+    waiting = [one for line in lines if applies(one := Requirement(line), "")]
     found: dict[str, list[Requirement]] = {}
     seen = set()
     while waiting:
         requirement = waiting.pop()
         name = canonicalize_name(requirement.name)
         found.setdefault(name, []).append(requirement)
-        for extra in ("", *sorted(requirement.extras)):
-            if (name, extra) in seen or not applies(requirement, ""):
-                continue
-            seen.add((name, extra))
-            waiting += [one for line in distribution(name).requires or () if applies(one := Requirement(line), extra)]
-    return {name: asked for name, asked in found.items() if any(applies(one, "") for one in asked)}
+        for extra in {"", *requirement.extras}:
+            if (name, extra) not in seen:
+                seen.add((name, extra))
+                asked = map(Requirement, distribution(name).requires or ())
+                waiting += [one for one in asked if applies(one, extra)]
+    return found
 
 
 def applies(requirement: Requirement, extra: str) -> bool:
