@@ -12,7 +12,7 @@ import pytest
 from envoy.service.ext_proc.v3 import external_processor_pb2 as messages
 
 from proxy.edge.options import Trust
-from proxy.engine.effects import Effect, Reserve, Reserved, Settle
+from proxy.engine.effects import Effect, Lead, Publish, Reserve, Reserved, Settle
 from proxy.engine.errors import EffectFailed
 from proxy.engine.exchange import Exchange
 from proxy.engine.message import Limits
@@ -233,6 +233,26 @@ async def test_a_try_whose_answer_nobody_waits_for_counts_as_a_wrong_one() -> No
         stream.cut()
         assert (await worker.recorded()).hung_up
         assert tries.settled == [True]
+
+
+async def test_those_who_share_a_call_whose_caller_hung_up_are_not_left_waiting() -> None:
+    worker = PlainWorker(rules("[{name: shared, before: [{once: {key: a, ttl: 5s}}]}]"))
+    published: list[Publish] = []
+
+    async def perform(effect: Effect, _: Exchange) -> Any:
+        if isinstance(effect, Publish):
+            published.append(effect)
+            return None
+        return Lead("ticket")
+
+    worker.perform = perform
+    async with processing(worker) as (open_stream, _):
+        stream = open_stream()
+        await stream.head("/")
+        await stream.hear()
+        stream.cut()
+        assert (await worker.recorded()).hung_up
+        assert [(one.ticket, one.value) for one in published] == [("ticket", None)]
 
 
 async def test_a_try_that_never_reached_the_service_is_given_back() -> None:
