@@ -46,7 +46,7 @@ def ext_proc(needs: Needs) -> dict[str, Any]:
         "name": "envoy.filters.http.ext_proc",
         "typed_config": {
             "@type": f"{_FILTERS}.http.ext_proc.v3.ExternalProcessor",
-            "grpc_service": {"envoy_grpc": {"cluster_name": "vestibule"}},
+            "grpc_service": _asked(),
             "failure_mode_allow": False,
             "message_timeout": seconds(needs.seconds),
             "processing_mode": {"request_header_mode": "SEND", **_modes(False, held[1])},
@@ -58,6 +58,25 @@ def ext_proc(needs: Needs) -> dict[str, Any]:
             # A rule may set any header and the method; an edit that Envoy does not make is a 500, not a request that
             # goes on without it.
             "mutation_rules": {"allow_all_routing": True, "allow_envoy": True, "disallow_is_error": True},
+        },
+    }
+
+
+def _asked() -> dict[str, Any]:
+    """Say who is asked; where one instance stops, another one is asked instead, before anything was decided."""
+    return {
+        "envoy_grpc": {"cluster_name": "vestibule"},
+        "retry_policy": {
+            "retry_on": "connect-failure,refused-stream,cancelled,unavailable",
+            "num_retries": 3,
+            "retry_back_off": {"base_interval": "0.01s"},
+            "retry_host_predicate": [
+                {
+                    "name": "envoy.retry_host_predicates.previous_hosts",
+                    "typed_config": {"@type": f"{EXTENSIONS}.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
+                }
+            ],
+            "host_selection_retry_max_attempts": 5,
         },
     }
 
@@ -81,7 +100,7 @@ def ext_authz(needs: Needs) -> dict[str, Any]:
         "typed_config": {
             "@type": f"{_FILTERS}.http.ext_authz.v3.ExtAuthz",
             "transport_api_version": "V3",
-            "grpc_service": {"envoy_grpc": {"cluster_name": "vestibule"}, "timeout": seconds(needs.seconds)},
+            "grpc_service": {**_asked(), "timeout": seconds(needs.seconds)},
             "failure_mode_allow": False,
             "status_on_error": {"code": "InternalServerError"},
             # Each line of a header by itself, as the client sent it.
@@ -194,9 +213,37 @@ def cluster(vestibule: str, *, over_grpc: bool = True) -> dict[str, Any]:
         },
         "circuit_breakers": {
             "thresholds": [
-                {"max_connections": _EXCHANGES, "max_requests": _EXCHANGES, "max_pending_requests": _EXCHANGES}
+                {
+                    "max_connections": _EXCHANGES,
+                    "max_requests": _EXCHANGES,
+                    "max_pending_requests": _EXCHANGES,
+                    "max_retries": _EXCHANGES,
+                }
             ]
         },
+        # An instance that could not be reached is not asked again until it was seen to be there.
+        "outlier_detection": {
+            "split_external_local_origin_errors": True,
+            "consecutive_local_origin_failure": 1,
+            "enforcing_consecutive_local_origin_failure": 100,
+            "enforcing_consecutive_5xx": 0,
+            "enforcing_success_rate": 0,
+            "enforcing_local_origin_success_rate": 0,
+            "max_ejection_percent": 100,
+            "interval": "1s",
+            "base_ejection_time": "2s",
+            "max_ejection_time": "2s",
+        },
+        "health_checks": [
+            {
+                "tcp_health_check": {},
+                "timeout": "1s",
+                "interval": "1s",
+                "no_traffic_interval": "1s",
+                "unhealthy_threshold": 1,
+                "healthy_threshold": 1,
+            }
+        ],
         "load_assignment": _endpoint("vestibule", _address(vestibule)),
     }
 
