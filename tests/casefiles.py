@@ -1,6 +1,6 @@
 """The files of cases of tests/cases and of the rules that ship, each prepared once for all who play its cases.
 
-Tests about one file belong to one group (`group`), so that one process has it prepared.
+Tests about one file run in one process, which has it prepared: they are told by its name in their ids (conftest.py).
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def group(path: Path) -> pytest.MarkDecorator:
-    return pytest.mark.xdist_group(name_of(path))
+each_file = pytest.mark.parametrize("path", [pytest.param(path, id=name_of(path)) for path in FILES])
 
 
 def read(path: Path) -> Source | None:

@@ -12,9 +12,7 @@ from tests.services.store.valkey import serving
 
 WORKERS = ("--workers", "2")
 
-each_store = pytest.mark.parametrize(
-    "kind", ["memory", "sqlite", pytest.param("redis", marks=pytest.mark.xdist_group("valkey"))]
-)
+each_store = pytest.mark.parametrize("kind", ["memory", "sqlite", "redis"])
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import yaml
 from proxy.language.cases.playing import Stage
 from proxy.language.problems import render
 from proxy.services.rehearsal import rehearse
-from tests.casefiles import FILES, group, name_of, prepared
+from tests.casefiles import FILES, each_file, name_of, prepared
 
 
 def names_in(path: Path) -> list[str]:
@@ -26,10 +26,10 @@ def names_in(path: Path) -> list[str]:
 def each_case() -> Iterator[object]:
     for path in FILES:
         for position, name in enumerate(names_in(path)):
-            yield pytest.param(path, position, id=f"{name_of(path)}: {name}", marks=group(path))
+            yield pytest.param(path, position, id=f"{name_of(path)}: {name}")
 
 
-@pytest.mark.parametrize("path", [pytest.param(path, id=name_of(path), marks=group(path)) for path in FILES])
+@each_file
 def test_a_file_can_be_read_and_all_its_cases_are_played(path: Path) -> None:
     file = prepared(path)
     assert [render(problem, file.results.texts.get(problem.source)) for problem in file.results.problems] == []

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -41,10 +42,15 @@ def room(file: Path) -> str:
     return first.removesuffix(".py")
 
 
+@cache
+def tree_of(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
 def imports(file: Path) -> Iterator[tuple[int, str, str | None]]:
     """Give line, absolute name and, for what is of this package, the room of everything that a file imports."""
     package = ("proxy", *file.relative_to(PACKAGE).parent.parts)
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -80,10 +86,9 @@ def test_what_is_pure_reaches_nothing_outside(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_imports_of_the_package_itself_are_relative(file: Path) -> None:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
     absolute = [
         node.lineno
-        for node in ast.walk(tree)
+        for node in ast.walk(tree_of(file))
         if (isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").split(".")[0] == "proxy")
         or (isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "proxy" for alias in node.names))
     ]

@@ -223,7 +223,7 @@ def test_a_login_is_withheld_until_the_browser_is_back_on_another_worker_and_giv
             assert secret.encode() not in kept
 
 
-@pytest.mark.parametrize("kind", ["sqlite", pytest.param("redis", marks=pytest.mark.xdist_group("valkey"))])
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
 def test_a_restart_while_the_browser_is_away_loses_nothing(
     kind: str, tmp_path: Path, elsewhere: Elsewhere, upstream: Service
 ) -> None:

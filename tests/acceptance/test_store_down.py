@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.running import Answer, running
 from tests.services.store.valkey import serving
 from tests.storing import WORKERS
@@ -41,7 +39,6 @@ def give(_: Call) -> Reply:
     return Reply(200, {"jwtAccessToken": SECRET})
 
 
-@pytest.mark.xdist_group("valkey")
 def test_without_its_store_the_proxy_refuses_and_with_it_goes_on(tmp_path: Path) -> None:
     rules = tmp_path / "rules.yaml"
     rules.write_text(RULES)

@@ -48,7 +48,6 @@ WELL = {"/closed": {200}, "/shared": {200}, "/withheld": {401}, "/open": {200}, 
 ILL = {"/closed": {503, 504}, "/shared": {503, 504}, "/withheld": {503, 504}, "/open": {200}, "/other": {200}}
 # A limit's script has written before it asks for room, and Redis lets it go on: it still counts, and so still limits.
 FULL = {**ILL, "/closed": {200}}
-pytestmark = pytest.mark.xdist_group("valkey")
 
 
 def give(_: Call) -> Reply:

@@ -11,14 +11,14 @@ from proxy.language.cases.playing import Stage
 from proxy.services.rehearsal import rehearse
 from tests.adapters.conftest import ThroughEnvoy
 from tests.adapters.expressing import why_not
-from tests.casefiles import FILES, group, name_of, prepared
+from tests.casefiles import each_file, prepared
 from tests.figures import Figures
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 @pytest.mark.parametrize("way", ["ext_proc", "ext_authz"])
-@pytest.mark.parametrize("path", [pytest.param(path, id=name_of(path), marks=group(path)) for path in FILES])
+@each_file
 async def test_the_cases_of_a_file_come_out_as_in_the_proxy(
     path: Path, way: str, through_envoy: ThroughEnvoy, figures: Figures
 ) -> None:

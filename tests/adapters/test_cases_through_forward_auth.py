@@ -21,7 +21,7 @@ from tests.adapters.carrying import Carrier, CasesWorker
 from tests.adapters.expressing import why_not
 from tests.adapters.fronts import FRONTS
 from tests.adapters.header_names import asked
-from tests.casefiles import FILES, group, name_of, prepared
+from tests.casefiles import each_file, prepared
 from tests.figures import Figures
 from tests.wire import LOOPBACK
 
@@ -78,7 +78,7 @@ def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asking]:
 
 
 @pytest.mark.parametrize("name", FRONTS)
-@pytest.mark.parametrize("path", [pytest.param(path, id=name_of(path), marks=group(path)) for path in FILES])
+@each_file
 def test_the_cases_of_a_file_come_out_as_in_the_proxy(path: Path, name: str, asking: Asking, figures: Figures) -> None:
     front = FRONTS[name]
     if front.binary() is None:

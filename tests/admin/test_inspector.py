@@ -16,7 +16,6 @@ from tests.admin.inspecting import LOGIN, PASSWORD, SITE, Inspected, inspected, 
 from tests.running import PATIENCE, ROOT, run_command, running
 from tests.serving import answering
 
-pytestmark = pytest.mark.xdist_group("inspector")
 PAGES = sorted(file.name for file in resources.files("proxy.admin").joinpath("static").iterdir())
 APIS = ["exchanges", "exchanges/1", "exchanges/1/trace", "exchanges/1/case", "rules", "health", "stream"]
 TRY = {

@@ -22,7 +22,6 @@ from .cases import compiled, request
 from .paths import RULES
 
 # What is tried is counted in one place.
-pytestmark = pytest.mark.xdist_group("spellings")
 
 _WORDS = (
     "admin", "%61dmin", "%61%64%6d%69%6e", "adm%69n", "a%64m%69%6E", "%2561dmin", "%25%36%31dmin", "a%5Cdmin/../admin",

@@ -23,7 +23,6 @@ from .promises import ratio_table
 from .report import ratios, tables
 from .rounds import play
 
-pytestmark = pytest.mark.xdist_group("benchmark")
 TINY = ("--rounds", "1", "--seconds", "0.05")
 
 

@@ -16,7 +16,6 @@ PAGE = "before\n<!-- bench: begin -->\nold\n<!-- bench: end -->\n<!-- growth: be
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-@pytest.mark.xdist_group("benchmark")
 def test_growth_is_measured_and_written_into_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growth, "FEW", (1, 3))
     growth.main(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import re
 import threading
-from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +16,8 @@ from tests.admin.inspecting import PASSWORD, Inspected, inspected_alone
 from tests.browser.conftest import OpenPage
 from tests.running import PATIENCE, ROOT, run_command
 
-pytestmark = pytest.mark.xdist_group("browser")
-SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+# A width each with its colours: neither depends on the other.
+LOOKS: tuple[tuple[int, Literal["light", "dark"]], ...] = ((1280, "light"), (400, "dark"))
 PAGES = ["live", "x", "rules", "try", "health", "help"]
 
 
@@ -106,7 +105,7 @@ def test_every_page_can_be_used_by_everybody(run: Inspected, open_page: OpenPage
     else:
         page.keyboard.press("?")
         expect(page.get_by_role("dialog")).to_be_visible()
-    for width, scheme in product((1280, 400), SCHEMES):
+    for width, scheme in LOOKS:
         page.set_viewport_size({"width": width, "height": 860})
         page.emulate_media(color_scheme=scheme)
         found = Axe().run(page)

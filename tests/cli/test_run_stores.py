@@ -89,9 +89,7 @@ def log_in(proxy: Proxy, user: str) -> int:
     return proxy.call("POST", "/login", headers={"User": user}).status
 
 
-@pytest.mark.parametrize(
-    "kind", ["none given", pytest.param("with a password", marks=pytest.mark.xdist_group("valkey"))]
-)
+@pytest.mark.parametrize("kind", ["none given", "with a password"])
 def test_five_wrong_passwords_lock_a_user_on_all_workers(kind: str, tmp_path: Path, auth: Auth, rules: Path) -> None:
     with storing(kind, tmp_path) as flags, running("--upstream", auth.url, "--rules", rules, *flags) as proxy:
         assert [log_in(proxy, "jane") for _ in range(5)] == [401] * 5

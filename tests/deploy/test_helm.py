@@ -21,7 +21,6 @@ from tests.running import running
 from tests.serving import answering
 
 pytestmark = [
-    pytest.mark.xdist_group("helm"),
     pytest.mark.skipif(not HELM.exists(), reason="there is no Helm: run `make .venv/bin/helm`"),
 ]
 

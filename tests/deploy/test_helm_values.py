@@ -16,7 +16,6 @@ from tests.deploy.chart import CHART, HELM, helm, refusal, render
 from tests.deploy.samples import LEAST, SETS, SIDECAR, of_kind, pods, values
 
 pytestmark = [
-    pytest.mark.xdist_group("helm"),
     pytest.mark.skipif(not HELM.exists(), reason="there is no Helm: run `make .venv/bin/helm`"),
 ]
 

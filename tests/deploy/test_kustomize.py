@@ -21,7 +21,6 @@ KUBECTL = HELM.parent / "kubectl"
 EXAMPLE = ROOT / "deploy" / "kustomize" / "example"
 
 pytestmark = [
-    pytest.mark.xdist_group("helm"),
     pytest.mark.skipif(not KUBECTL.exists(), reason="there is no kubectl: run `make .venv/bin/helm`"),
 ]
 

@@ -16,9 +16,7 @@ TICKETS = "/api/commerce/customer/authtickets"
 SITE = {"x-vol-tenant": "1", "x-vol-site": "2"}
 
 
-@pytest.fixture(
-    scope="module", params=["memory", "sqlite", pytest.param("redis", marks=pytest.mark.xdist_group("valkey"))]
-)
+@pytest.fixture(scope="module", params=["memory", "sqlite", "redis"])
 def proxy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     with (
         storing(request.param, tmp_path_factory.mktemp("store")) as flags,

@@ -97,7 +97,11 @@ def test_without_a_name_all_keys_of_the_set_are_tried(stage: Stage) -> None:
     assert gate.service.asked == [FetchKeys("https://id.example/jwks", None)]
 
 
-@pytest.mark.parametrize("token", [signed("k1", "k2"), signed("k9"), signed(exp=int(NOW)), "x", "", None])
+@pytest.mark.parametrize(
+    "token",
+    [signed("k1", "k2"), signed("k9"), signed(exp=int(NOW)), "x", "", None],
+    ids=["another key's", "of no key", "over", "no token", "empty", "none"],
+)
 def test_a_token_that_does_not_hold_is_refused_in_one_way(stage: Stage, token: str | None) -> None:
     answer, x = Gate(stage, KEY_SET % "").send(token)
     assert answer is not None

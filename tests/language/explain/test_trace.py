@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +12,23 @@ import pytest
 from proxy.engine.effects import Answer, Effect, Lookup
 from proxy.engine.errors import EffectFailed
 from proxy.engine.message import Headers, Limits, Request, Response
-from proxy.language.cases import Prepared, Results, prepare
 from proxy.language.cases.playing import Stage
 from proxy.language.compile import Draft, Options, build
 from proxy.language.document import Source
 from proxy.language.explain import Trace, explain, plans_of
 from proxy.language.explain.explanation import trace_of
 from proxy.language.explain.tracer import Tracer
-from proxy.services import rulefiles
 from proxy.services.rehearsal import rehearse
+from tests.casefiles import each_file, prepared
 
-ROOT = Path(__file__).resolve().parents[3]
-FILES = [*sorted((ROOT / "tests" / "cases").glob("*.yaml")), *sorted((ROOT / "rules").glob("*/*.test.yaml"))]
 LIMITS = Limits()
 
 
-def cases_of(file: Path) -> list[Prepared]:
-    """Give the cases of a file that have an exchange to play."""
-
-    def find(name: str) -> list[Source]:
-        return rulefiles.read([file.parent / name])[0]
-
-    source = Source(str(file), file.read_text("utf-8"))
-    found = prepare(source, find, partial(rulefiles.find_pack, near=[file]), Results())
-    return [one for one in found if one.findings is None and one.ruleset is not None]
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_explained_exchanges_go_as_they_go_unwatched_and_match_as_their_conditions_say(file: Path) -> None:
-    for one in cases_of(file):
-        assert one.ruleset is not None
+@each_file
+def test_explained_exchanges_go_as_they_go_unwatched_and_match_as_their_conditions_say(path: Path) -> None:
+    for one in prepared(path).cases:
+        if one.findings is not None or one.ruleset is None:
+            continue
         tracer = Tracer(plans_of(one.drafts), one.ruleset, (), show=False)
         played = Stage(tracer.ruleset, one.given, one.case, rehearse, one.limits, tracer).play()
         assert played.findings == (), one.case.name

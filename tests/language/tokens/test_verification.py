@@ -344,6 +344,18 @@ def test_a_key_of_a_set_is_read_once() -> None:
             "encrypted",
         ),
     ],
+    # Without, they would be the keys, which are others in each process.
+    ids=[
+        "an empty secret",
+        "a private key for a secret",
+        "an empty public key",
+        "a private key for a public one",
+        "a certificate",
+        "a secret for a public key",
+        "a public key for a private one",
+        "no key",
+        "an encrypted key",
+    ],
 )
 def test_what_is_no_such_key_is_refused_without_being_shown(read: Any, data: bytes, text: str) -> None:
     with pytest.raises(BadKey, match=text) as caught:

@@ -16,13 +16,7 @@ from proxy.services.store.sqlite import SqliteStore
 from tests.services.store.stores import Clock, Kept
 from tests.services.store.valkey import Server, clustered, serving
 
-# All tests that need a server run in one process, so that it is started once.
-_VALKEY = pytest.mark.xdist_group("valkey")
-_KINDS = [
-    pytest.param(how + kind, marks=[_VALKEY] if kind in ("redis", "cluster") else [])
-    for how in ("", "sealed ")
-    for kind in ("memory", "sqlite", "redis", "cluster")
-]
+_KINDS = [how + kind for how in ("", "sealed ") for kind in ("memory", "sqlite", "redis", "cluster")]
 
 
 @pytest.fixture(scope="session")

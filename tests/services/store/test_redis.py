@@ -19,8 +19,6 @@ from proxy.services.store.sealed import SealedStore
 from tests.services.store.stores import Kept
 from tests.services.store.valkey import Server, serving
 
-pytestmark = pytest.mark.xdist_group("valkey")
-
 
 @pytest.fixture
 async def store(server: Server) -> AsyncIterator[RedisStore]:
