@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from threading import Event
 
 import click
 
@@ -24,11 +26,21 @@ def watch_files(run: Run, rules: tuple[Path, ...], go: Callable[[list[Path]], Ru
     about: dict[Path, set[str]] = {}
     _note(about, run)
     told = False
+    over = Event()
+
+    def end(*_: object) -> None:
+        # Where an interrupt is not heard, as in what is being taken down, the next turn is the last.
+        over.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, end)
     try:
-        while True:
+        while not over.is_set():
             folders = _folders(about, rules)
             # It watches from its first turn on, and not before.
-            for changes in watch(*folders, watch_filter=_is_yaml, yield_on_timeout=True, rust_timeout=_TURN):
+            for changes in watch(
+                *folders, watch_filter=_is_yaml, yield_on_timeout=True, rust_timeout=_TURN, stop_event=over
+            ):
                 if not told:
                     click.echo("waiting for changes; Ctrl-C ends", err=True)
                     told = True
@@ -43,6 +55,8 @@ def watch_files(run: Run, rules: tuple[Path, ...], go: Callable[[list[Path]], Ru
                     break
     except KeyboardInterrupt:
         return
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _is_yaml(_: object, name: str) -> bool:
