@@ -31,11 +31,13 @@ help:
 	@echo 'make docs   write the generated pages again'
 	@echo 'make clean  remove what was built'
 
-# Brought up to date when what is needed changes.
+# Brought up to date when what is needed changes. uv takes a tenth of pip's time; where it does not find what pip finds, pip
+# does it.
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Vestibule needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.13'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[test]' || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
 
 run: $(STAMP)
