@@ -140,6 +140,9 @@ def test_a_run_that_takes_over_refuses_and_resets_nobody(upstream: str, tmp_path
     with contextlib.ExitStack() as stack:
         before = stack.enter_context(running(*flags))
         load = stack.enter_context(Load(before.port))
+        # It can be replaced when all its workers are ready, which is after the first of them is.
+        while not (tmp_path / "handover").exists():
+            load.more(1)
         load.more(50)
         for _ in range(runs):
             after = stack.enter_context(running(*flags))

@@ -57,6 +57,9 @@ def take_over(upstream: str, folder: Path, figures: Figures, goes_on: Callable[[
     count = 0
     with contextlib.ExitStack() as stack:
         before = stack.enter_context(running(*flags))
+        # It can be replaced when all its workers are ready, which is after the first of them is.
+        while not (folder / "handover").exists():
+            before.call("GET", "/")
         load = stack.enter_context(Load(before.port))
         while goes_on(count):
             count += 1
