@@ -15,13 +15,12 @@ from multidict import CIMultiDict
 from ..edge.refusal import Refusal
 from ..engine.errors import Unreadable
 from ..engine.exchange import Exchange
-from ..engine.message import Request, Response
+from ..engine.message import Response
 from .asking import read_body
 from .original import Original
-from .processing import Processing, Worker, unread
+from .processing import Processing, Worker, seems_to_have_body, unread
 
 Lines = Iterable[tuple[str, str]]
-_SENDS = frozenset({"POST", "PUT", "PATCH"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +61,11 @@ async def _begin(worker: Worker, question: web.BaseRequest, processing: Processi
         except TimeoutError:
             return await processing.refuse(408, "the body did not come in time")
         request = processing.exchange.request
-        if content is None and _has_body(request):
+        if content is None and seems_to_have_body(request):
             return await processing.refuse(500, "the proxy that asks did not send the body, which a rule reads")
         request.content = content
         processing.facts.received = len(content or b"")
     return await processing.begin()
-
-
-def _has_body(request: Request) -> bool:
-    """Say whether a request looks as if it had one; a rule that finds none must not let it pass for that."""
-    return request.method in _SENDS or b"content-type" in request.headers
 
 
 def plain(answer: Response, *, status: int | None = None, more: Lines = ()) -> web.Response:

@@ -19,7 +19,7 @@ from ..engine.message import Request, Response
 from .envoy_messages import Head, check_response, edit_request, lines_of, options
 from .grpc_server import GrpcServer, admit
 from .grpc_server import start as start_server
-from .processing import Processing, Worker, unread
+from .processing import Processing, Worker, seems_to_have_body, unread
 
 SERVICE = "envoy.service.auth.v3.Authorization"
 # Codes of gRPC: Envoy lets the request go on for the first alone.
@@ -27,7 +27,6 @@ _OK, _DENIED = 0, 7
 # Envoy says by this header whether it told the whole body.
 _PARTIAL = b"x-envoy-auth-partial-body"
 _NOT_TOLD = "Envoy did not tell the body, which a rule reads: with_request_body of the filter, with pack_as_bytes"
-_SEND_BODIES = frozenset({"POST", "PUT", "PATCH"})
 
 
 async def start(worker: Worker, address: str, *, most: int) -> GrpcServer:
@@ -103,10 +102,10 @@ async def _begin(processing: Processing, head: Head, told: Any) -> Response | No
 
 
 def _has_body(head: Head, request: Request) -> bool:
-    """Say whether a request looks as if it had a body; a rule that finds none must not let it pass for that."""
+    """Say whether a request has a body, or looks as if it had one."""
     if head.has_length:
         return head.length > 0
-    return request.method in _SEND_BODIES or b"content-type" in request.headers
+    return seems_to_have_body(request)
 
 
 def _allow(processing: Processing, head: Head, *, trusted: bool) -> messages.CheckResponse:

@@ -8,20 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ..edge.fields import (
-    CONNECTION,
-    CONTENT_LENGTH,
-    EXPECT,
-    HOP,
-    HOST,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    classify,
-    known,
-)
+from ..edge.fields import OF_A_HOP, classify, known
 from ..engine.message import Line
-
-_THEIRS = frozenset({HOP, CONNECTION, TRANSFER_ENCODING, UPGRADE, HOST, EXPECT, CONTENT_LENGTH})
 
 
 class HeaderEdits(NamedTuple):
@@ -45,6 +33,6 @@ def by_name(lines: Iterable[Line]) -> dict[bytes, list[bytes]]:
     """Gather the values of each name, without the fields that are another proxy's own."""
     found: dict[bytes, list[bytes]] = {}
     for key, name, value in lines:
-        if (known.get(name) or classify(name))[1] not in _THEIRS:
+        if (known.get(name) or classify(name))[1] not in OF_A_HOP:
             found.setdefault(key, []).append(value)
     return found

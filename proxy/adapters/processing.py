@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ..edge.options import Bounds, Deadlines, Trust
 
 
+_SENDS = frozenset({"POST", "PUT", "PATCH"})
+
+
 class Worker(Protocol):
     """What adapters need of the worker that they run in; a Gateway has it. A reload assigns `ruleset`."""
 
@@ -47,6 +50,13 @@ def unread(worker: Worker, client: str, status: int, cause: str) -> Response:
     correlation = worker.entropy(16).hex()
     worker.record(None, Facts(client, status=status, error=cause, correlation=correlation))
     return worker.refusal(status, correlation)
+
+
+def seems_to_have_body(request: Request) -> bool:
+    """Say whether a request whose body is not told looks as if it had one; a rule that finds none must not let it pass
+    for that.
+    """
+    return request.method in _SENDS or b"content-type" in request.headers
 
 
 class Processing:

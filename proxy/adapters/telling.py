@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..edge.fields import CONNECTION, CONTENT_LENGTH, EXPECT, HOP, HOST, TRANSFER_ENCODING, UPGRADE, classify, known
+from ..edge.fields import OF_A_HOP, classify, known
 from ..edge.refusal import Refusal
 from ..engine.message import Headers, Line
 
 _FOR = b"x-forwarded-for"
-# What frames a message, and is not copied from one to another.
-_FRAMING = frozenset({HOP, CONNECTION, TRANSFER_ENCODING, UPGRADE, HOST, EXPECT, CONTENT_LENGTH})
 # What the asking proxy says of a request or of its own connection to here; no part of the request.
 _OURS = frozenset(
     {
@@ -54,7 +52,7 @@ def joined(headers: Headers) -> Iterator[tuple[bytes, bytes, bytes]]:
     """Give each header that another message may copy, by its key, as one line."""
     found: dict[bytes, tuple[bytes, bytes]] = {}
     for key, name, value in headers.lines:
-        if (known.get(name) or classify(name))[1] in _FRAMING:
+        if (known.get(name) or classify(name))[1] in OF_A_HOP:
             continue
         before = found.get(key)
         between = b"; " if key == b"cookie" else b", "

@@ -33,6 +33,9 @@ INVALID = 12
 UNDERSCORE = 13  # some servers read it as a hyphen: refused from clients, passed from upstreams
 TRACE = 14  # which trace a request belongs to
 
+# What a head says about its own connection and framing: written for each hop, never taken from a message.
+OF_A_HOP = frozenset({HOP, CONNECTION, TRANSFER_ENCODING, UPGRADE, HOST, EXPECT, CONTENT_LENGTH})
+
 _KINDS = {
     b"keep-alive": HOP,
     b"te": HOP,

@@ -23,6 +23,7 @@ from .fields import (
     HOP,
     HOST,
     INVALID,
+    OF_A_HOP,
     SINGLE,
     TRACE,
     TRANSFER_ENCODING,
@@ -45,8 +46,6 @@ _method = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+").fullmatch
 _reason = re.compile(r"[\t -~]*").fullmatch
 _REFUSED = frozenset({INVALID, UNDERSCORE})
 _REFUSED_METHODS = frozenset({"CONNECT", "TRACE", "TRACK", "PRI"})
-# What a head says about its own connection and framing is written here, never taken from a message.
-_HERE = frozenset({HOP, CONNECTION, TRANSFER_ENCODING, UPGRADE, HOST, EXPECT, CONTENT_LENGTH})
 _status_lines: dict[tuple[int, str | None], bytes] = {}
 
 
@@ -313,7 +312,7 @@ def write_request(
     for _, name, value in request.headers.lines:
         _, kind, begin = known.get(name) or classify(name)
         if kind:
-            if kind in _HERE:
+            if kind in OF_A_HOP:
                 continue
             if kind == INVALID:
                 raise Refusal(500, "a rule made a header name that cannot be sent")
@@ -338,7 +337,7 @@ def write_response(response: Response, *, framing: bytes, connection: bytes) -> 
     for _, name, value in response.headers.lines:
         _, kind, begin = known.get(name) or classify(name)
         if kind:
-            if kind in _HERE:
+            if kind in OF_A_HOP:
                 continue
             if kind == INVALID:
                 raise Refusal(500, "a rule made a header name that cannot be sent")
