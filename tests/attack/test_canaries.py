@@ -164,13 +164,19 @@ def service() -> Iterator[Service]:
     service.close()
 
 
+# In base64, a shorter piece than this stands in many a token by chance: four characters are three digits of a code.
+SHORTEST = 8
+
+
 def spellings(secret: str) -> set[str]:
     """Give the ways in which a secret could be written down."""
     found = {secret, quote(secret, safe=""), secret.upper(), json.dumps(secret)[1:-1], secret.encode().hex()}
     for shift in range(3):
         # Its base64, wherever it begins in what was encoded.
         coded = base64.b64encode(b"\0" * shift + secret.encode()).decode()
-        found.add(coded[4 * bool(shift) : len(coded) // 4 * 4 - 4])
+        piece = coded[4 * bool(shift) : len(coded) // 4 * 4 - 4]
+        if len(piece) >= SHORTEST:
+            found.add(piece)
     return found
 
 
