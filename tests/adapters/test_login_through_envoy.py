@@ -35,9 +35,9 @@ def shop() -> Iterator[str]:
 
 
 @asynccontextmanager
-async def front(proxy: Proxy, rules: Path, upstream: str, folder: Path) -> AsyncIterator[int]:
+async def front(proxy: Proxy, rules: Path, upstream: str, folder: Path, *, by: str = "ext_proc") -> AsyncIterator[int]:
     """Start an Envoy with what `vestibule export envoy` prints; gives its port."""
-    words = ("--upstream", upstream, "--vestibule", proxy.greeted("ext_proc"))
+    words = ("--upstream", upstream, "--vestibule", proxy.greeted(by), "--by", by)
     code, out, err = run_command("export", "envoy", *words, str(rules))
     assert code == 0, err
     bootstrap: dict[str, Any] = yaml.safe_load(out)
@@ -103,3 +103,28 @@ def test_the_login_of_the_front_page_goes_through_envoy_until_the_run_stops(tmp_
                 assert (await log_in(port, PASSWORD)).status == 500
 
         asyncio.run(main())
+
+
+@pytest.mark.skipif(not envoy.BINARY.is_file(), reason="Envoy is not installed: `make .venv-envoy/.installed` does")
+@pytest.mark.parametrize("by", ["ext_proc", "ext_authz"])
+async def test_a_rule_that_waits_for_a_service_longer_than_envoy_waits_between_tries_is_waited_for(
+    by: str, tmp_path: Path
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        message = await Wire(reader, writer).message()
+        if b" /slow " in message.line:
+            # Twice what Envoy gives a question where its configuration names no `max_interval`.
+            await asyncio.sleep(0.2)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    service = await asyncio.start_server(serve, "127.0.0.1", 0)
+    address = f"http://127.0.0.1:{service.sockets[0].getsockname()[1]}"
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        f"version: 1\nrules: [{{name: asks, before: [{{lookup: {{url: '{address}/slow', into: found}}}}]}}]\n"
+    )
+    async with service:
+        with running("--serve", f"{by}=127.0.0.1:0", "--rules", rules, listens=False) as proxy:
+            async with front(proxy, rules, address, tmp_path, by=by) as port:
+                assert (await log_in(port, PASSWORD)).status == 200

@@ -46,7 +46,7 @@ def ext_proc(needs: Needs) -> dict[str, Any]:
         "name": "envoy.filters.http.ext_proc",
         "typed_config": {
             "@type": f"{_FILTERS}.http.ext_proc.v3.ExternalProcessor",
-            "grpc_service": _asked(),
+            "grpc_service": _asked(needs),
             "failure_mode_allow": False,
             "message_timeout": seconds(needs.seconds),
             "processing_mode": {"request_header_mode": "SEND", **_modes(False, held[1])},
@@ -62,14 +62,17 @@ def ext_proc(needs: Needs) -> dict[str, Any]:
     }
 
 
-def _asked() -> dict[str, Any]:
-    """Say who is asked; where one instance stops, another one is asked instead, before anything was decided."""
+def _asked(needs: Needs) -> dict[str, Any]:
+    """Say who is asked; where one instance stops, another one is asked instead, before anything was decided.
+
+    Envoy gives a question up after `max_interval`, which is 0.1s where it is not said.
+    """
     return {
         "envoy_grpc": {"cluster_name": "vestibule"},
         "retry_policy": {
             "retry_on": "connect-failure,refused-stream,cancelled,unavailable",
             "num_retries": 3,
-            "retry_back_off": {"base_interval": "0.01s"},
+            "retry_back_off": {"base_interval": "0.01s", "max_interval": seconds(needs.seconds)},
             "retry_host_predicate": [
                 {
                     "name": "envoy.retry_host_predicates.previous_hosts",
@@ -100,7 +103,7 @@ def ext_authz(needs: Needs) -> dict[str, Any]:
         "typed_config": {
             "@type": f"{_FILTERS}.http.ext_authz.v3.ExtAuthz",
             "transport_api_version": "V3",
-            "grpc_service": {**_asked(), "timeout": seconds(needs.seconds)},
+            "grpc_service": {**_asked(needs), "timeout": seconds(needs.seconds)},
             "failure_mode_allow": False,
             "status_on_error": {"code": "InternalServerError"},
             # Each line of a header by itself, as the client sent it.
