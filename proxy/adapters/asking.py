@@ -91,6 +91,7 @@ class Desk:
         self.connections: set[Asker] = set()
         self.opening: set[Asker] = set()
         self._answer = answer
+        self._draining = False
         self._listener = Listener(self, open_socket(address, shared=True), most=most)
 
     def connect(self) -> Asker:
@@ -107,11 +108,18 @@ class Desk:
     async def _heed(self, request: web.BaseRequest) -> web.StreamResponse:
         asker = request.protocol
         if isinstance(asker, Asker) and asker.heard:
-            return await self._answer(request)
+            answer = await self._answer(request)
+            if self._draining:
+                answer.force_close()
+            return answer
         self.worker.tell("error", "asker-refused", peer=request.remote, cause="it is not one of trusted_proxies")
         refused = web.Response(status=403, text="only a trusted proxy may ask\n", headers={"Server": "vestibule"})
         refused.force_close()
         return refused
+
+    async def drain(self) -> None:
+        """Close every connection with its next answer: whoever asks then asks on another one, and may be elsewhere."""
+        self._draining = True
 
     async def stop(self, grace: float) -> None:
         """Take no more at once, let what runs end for so many seconds, and cut the rest; so too when cancelled."""

@@ -17,9 +17,9 @@ from ..engine import dialects
 from ..engine.errors import Unreadable
 from ..engine.message import Request, Response
 from .envoy_messages import Head, check_response, edit_request, lines_of, options
-from .grpc_server import GrpcServer, admit
+from .grpc_server import Calls, GrpcServer, admit, commit
 from .grpc_server import start as start_server
-from .processing import Processing, Worker, seems_to_have_body, unread
+from .processing import Commit, Processing, Worker, seems_to_have_body, unread
 
 SERVICE = "envoy.service.auth.v3.Authorization"
 # Codes of gRPC: Envoy lets the request go on for the first alone.
@@ -32,19 +32,23 @@ _NOT_TOLD = "Envoy did not tell the body, which a rule reads: with_request_body 
 async def start(worker: Worker, address: str, *, most: int) -> GrpcServer:
     """Answer at most so many checks at once."""
 
+    calls = Calls()
+
     async def check(question: Any, context: aio.ServicerContext[Any, Any]) -> messages.CheckResponse:
-        await admit(worker, context)
-        return await decide(worker, question)
+        with calls:
+            await admit(worker, context)
+            return await decide(worker, question, commit(context))
 
     handler = grpc.unary_unary_rpc_method_handler(
         check,
         request_deserializer=messages.CheckRequest.FromString,
         response_serializer=messages.CheckResponse.SerializeToString,
     )
-    return await start_server(address, SERVICE, {"Check": handler}, most=most, longest=worker.limits.body)
+    methods = {"Check": handler}
+    return await start_server(address, SERVICE, methods, most=most, longest=worker.limits.body, calls=calls)
 
 
-async def decide(worker: Worker, question: Any) -> messages.CheckResponse:
+async def decide(worker: Worker, question: Any, commit: Commit | None = None) -> messages.CheckResponse:
     """Answer one check."""
     told = question.attributes.request.http
     head = _head(told)
@@ -54,7 +58,7 @@ async def decide(worker: Worker, question: Any) -> messages.CheckResponse:
         request = head.original(source).read(worker, upgrades=True)
     except (Refusal, Unreadable) as refused:
         return _deny(unread(worker, peer.ip, refused.status, refused.cause))
-    processing = Processing(worker, request)
+    processing = Processing(worker, request, commit)
     try:
         answer = await _begin(processing, head, told)
         if answer is None:

@@ -22,7 +22,7 @@ from ..edge.refusal import Refusal
 from ..engine.errors import Unreadable
 from ..engine.message import Response
 from .envoy_messages import Head, check_response, edit_request, edit_response, lines_of, options
-from .grpc_server import GrpcServer, admit
+from .grpc_server import Calls, GrpcServer, admit, commit
 from .grpc_server import start as start_server
 from .header_edits import HeaderEdits
 from .local_replies import UPSTREAM, failure_of
@@ -65,12 +65,12 @@ _MODES = {
 
 async def start(worker: Worker, address: str, *, most: int) -> GrpcServer:
     """Serve the processing of at most so many exchanges at once."""
-
-    ending: set[asyncio.Task[None]] = set()
+    calls = Calls()
 
     async def process(_: Any, context: aio.ServicerContext[Any, Any]) -> None:
-        await admit(worker, context)
-        await _Stream(worker, context, ending).run()
+        with calls:
+            await admit(worker, context)
+            await _Stream(worker, context, calls.ending).run()
 
     handler = grpc.stream_stream_rpc_method_handler(
         process,
@@ -78,7 +78,7 @@ async def start(worker: Worker, address: str, *, most: int) -> GrpcServer:
         response_serializer=messages.ProcessingResponse.SerializeToString,
     )
     methods = {"Process": handler}
-    return await start_server(address, SERVICE, methods, most=most, longest=worker.limits.body, ending=ending)
+    return await start_server(address, SERVICE, methods, most=most, longest=worker.limits.body, calls=calls)
 
 
 class _BrokenError(Exception):
@@ -152,7 +152,7 @@ class _Stream:
         except (Refusal, Unreadable) as refused:
             await self._answer(unread(worker, peer.ip, refused.status, refused.cause))
             return
-        processing = self._processing = Processing(worker, request)
+        processing = self._processing = Processing(worker, request, commit(self._context))
         self._reads_answers = _may_read_answers(processing)
         if self._reads_answers and not self._modes[1]:
             # It would let answers go as they are.

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ..edge.options import Bounds, Deadlines, Trust
 
 
+Commit = Callable[[], Awaitable[None]]
+
 _SENDS = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -66,11 +68,13 @@ class Processing:
     the request go on and call `after` with the upstream's answer, or `refuse` where there is none; and always, at
     last, `close`. Where the caller is cancelled meanwhile, what runs goes on to its end, and `close` meets what the
     exchange owes to others. Nothing is raised for what a rule or a message does: it becomes the answer that was
-    declared for it.
+    declared for it. `commit` is awaited before the first effect: until then nothing has come of the rules, and whoever
+    lost the connection here may ask another instance.
     """
 
-    def __init__(self, worker: Worker, request: Request) -> None:
+    def __init__(self, worker: Worker, request: Request, commit: Commit | None = None) -> None:
         self._worker = worker
+        self._commit = commit
         self._started = perf_counter()
         self._running: asyncio.Task[Response | None] | None = None
         self._unreadable: Unreadable | None = None
@@ -195,6 +199,9 @@ class Processing:
         return answer if answer is None else self._answer(answer)
 
     async def _perform(self, pending: run.Pending) -> Response | None:
+        if self._commit is not None:
+            committed, self._commit = self._commit, None
+            await committed()
         while True:
             begun = perf_counter()
             value, failure = await _try(self._worker.perform(pending.effect, self.exchange), pending.budget)

@@ -47,7 +47,7 @@ def reserve_all(given: Mapping[str, str], *, workers: int, taken: bool) -> Reser
 def check_installed(names: Iterable[str]) -> None:
     """See that what adapters are written with is there, without importing it; raise ListenError."""
     for name in names:
-        if name in _ON_GRPC and (find_spec("grpc") is None or find_spec("envoy") is None):
+        if name in _ON_GRPC and None in map(find_spec, ("grpc", "grpc_health", "envoy")):
             raise ListenError(
                 f"cannot serve {name}: gRPC and Envoy's protocols are not installed: pip install '.[envoy]'"
             )

@@ -35,6 +35,9 @@ def settle() -> None:
 class Served(Protocol):
     """What a worker serves beside the proxy itself."""
 
+    async def drain(self) -> None:
+        """Have who asks here ask elsewhere, and answer him until he does: a stop has begun."""
+
     async def stop(self, grace: float) -> None:
         """Take no more at once, let what runs end for so many seconds, and cut the rest; so too when cancelled."""
 
@@ -80,6 +83,8 @@ class Server:
         self.tell("info", "ready", rules=len(self.gateway.ruleset.rules), revision=self.gateway.ruleset.revision)
         await self._stop.wait()
         self.gateway.draining = True
+        for one in self.beside:
+            await one.drain()
         draining()
         self.tell("info", "draining", exchanges=self.gateway.busy)
         end = loop.time() + self.delay + self.drain

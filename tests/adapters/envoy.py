@@ -24,6 +24,15 @@ class Envoy:
     admin: int
     log: Path
 
+    async def until_healthy(self, address: str, cluster: str, *, healthy: bool = True) -> None:
+        """Wait until it holds an address of a cluster for one that can be asked, or for one that cannot."""
+        async with asyncio.timeout(PATIENCE):
+            while (f"{cluster}::{address}::health_flags::healthy\n" in await self._clusters()) is not healthy:
+                await asyncio.sleep(0.05)
+
+    async def _clusters(self) -> str:
+        return (await _get(self.admin, "/clusters")).decode()
+
 
 @contextlib.asynccontextmanager
 async def running(configuration: dict[str, Any], folder: Path) -> AsyncIterator[Envoy]:

@@ -11,7 +11,9 @@ from contextlib import closing
 from http.client import HTTPMessage
 from pathlib import Path
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2
 
 from proxy.adapters import serving
 from proxy.edge.sockets import ListenError
@@ -92,6 +94,32 @@ def test_a_stop_waits_for_questions_that_are_being_answered(tmp_path: Path, drai
                         with pytest.raises(http.client.RemoteDisconnected):
                             asker.getresponse()
             assert proxy.process.wait(PATIENCE) == 0
+
+
+def check(address: str) -> int:
+    """Ask by gRPC's health check whether an adapter is to be asked."""
+    with grpc.insecure_channel(address) as channel:
+        method = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+        return int(method(health_pb2.HealthCheckRequest(), timeout=PATIENCE).status)
+
+
+def test_a_stop_says_that_others_are_to_be_asked_and_answers_until_they_are(tmp_path: Path) -> None:
+    rules = write(tmp_path / "rules.yaml", "{headers: {set: {X-Tag: one}}}")
+    words = ("--serve", "ext_proc=127.0.0.1:0,forward_auth=127.0.0.1:0", "--rules", rules, "--drain-delay", "1h")
+    with running(*words, listens=False) as proxy:
+        checked, asked = proxy.greeted("ext_proc"), proxy.greeted("forward_auth")
+        assert check(checked) == health_pb2.HealthCheckResponse.SERVING
+        assert "Connection" not in ask(asked)
+        proxy.process.send_signal(signal.SIGTERM)
+        proxy.event("draining")
+        assert check(checked) == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert ask(asked)["Connection"] == "close"
+        proxy.process.send_signal(signal.SIGTERM)
+        assert proxy.process.wait(PATIENCE) == 0
 
 
 @pytest.mark.parametrize("name", ["ext_proc", "ext_authz"])

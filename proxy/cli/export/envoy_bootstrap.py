@@ -63,14 +63,15 @@ def ext_proc(needs: Needs) -> dict[str, Any]:
 
 
 def _asked(needs: Needs) -> dict[str, Any]:
-    """Say who is asked; where one instance stops, another one is asked instead, before anything was decided.
+    """Say who is asked; where one instance stops, another one is asked instead, as long as no rule has acted: one that
+    does is answered first.
 
     Envoy gives a question up after `max_interval`, which is 0.1s where it is not said.
     """
     return {
         "envoy_grpc": {"cluster_name": "vestibule"},
         "retry_policy": {
-            "retry_on": "connect-failure,refused-stream,cancelled,unavailable",
+            "retry_on": "connect-failure,refused-stream,reset,cancelled,unavailable",
             "num_retries": 3,
             "retry_back_off": {"base_interval": "0.01s", "max_interval": seconds(needs.seconds)},
             "retry_host_predicate": [
@@ -237,9 +238,10 @@ def cluster(vestibule: str, *, over_grpc: bool = True) -> dict[str, Any]:
             "base_ejection_time": "2s",
             "max_ejection_time": "2s",
         },
+        # An instance that stops says so to this check before it closes: its `drain_delay` is for Envoy to hear of it.
         "health_checks": [
             {
-                "tcp_health_check": {},
+                **({"grpc_health_check": {}} if over_grpc else {"tcp_health_check": {}}),
                 "timeout": "1s",
                 "interval": "1s",
                 "no_traffic_interval": "1s",
@@ -247,6 +249,9 @@ def cluster(vestibule: str, *, over_grpc: bool = True) -> dict[str, Any]:
                 "healthy_threshold": 1,
             }
         ],
+        # What was seen counts at once. Otherwise it is held back for a second, in which the only one that is asked may
+        # be an instance that has just stopped.
+        "common_lb_config": {"update_merge_window": "0s"},
         "load_assignment": _endpoint("vestibule", _address(vestibule)),
     }
 
