@@ -54,8 +54,9 @@ def traffic(run: Inspected) -> None:
 def show(page: Page, run: Inspected, name: str) -> None:
     """Bring a page to where it has something to show."""
     login = next(row["n"] for row in run.get("exchanges")["rows"] if "ticket-to-bearer" in row.get("ran", []))
+    # Another address first: from one page of the inspector to the next nothing would be loaded.
+    page.goto("about:blank")
     page.goto(f"{run.proxy.admin}/inspect/#/{f'x/{login}' if name == 'exchange' else name}")
-    page.reload()
     if name == "live":
         page.locator(".body .row").first.wait_for()
         page.keyboard.press("j")
