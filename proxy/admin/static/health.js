@@ -32,8 +32,8 @@ function draw(given) {
         item("Reloads", `${rules.reloads} taken, ${rules.refused} refused`), item("Taken", rules.taken ? moment(rules.taken) : "at the start"))),
       card("Inspector", null, h("dl", {}, level("Exchanges kept", { now: given.kept.exchanges, most: given.kept.most }), item("Came", given.kept.came.toLocaleString("en")), item("Version", given.version)))),
     h("h2", {}, "Workers"),
-    h("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Workers" }, h("table.sheet", {}, h("caption", {}, `${plural(given.workers.length, "worker")}; ${plural(given.deaths, "death")} since ${ago(given.started, given.now)}`),
-      h("thead", {}, h("tr", {}, ["Process", "State", "Rules", "Version", "Exchanges", "Connections", "Memory", "Longest stall"].map((one) => h("th", { scope: "col" }, one)))),
+    h("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Workers" }, h("table.sheet", {}, h("caption", {}, `${plural(given.workers.length, "worker")}, begun ${ago(given.started, given.now)}; ${given.deaths ? plural(given.deaths, "death") : "none died"} since`),
+      h("thead", {}, h("tr", {}, ["Process", "State", "Rules", "Version", "Under way", "Connections", "Memory", "Longest stall"].map((one) => h("th", { scope: "col" }, one)))),
       h("tbody", {}, given.workers.map((one) => h("tr", {}, h("th", { scope: "row" }, one.pid), h("td", {}, one.draining ? badge("plain", "draining") : yes(one.ready, "ready", "not ready")), h("td", {}, one.rules), h("td", {}, h("code", {}, one.revision.slice(0, 12))),
         h("td", {}, one.exchanges), h("td", {}, one.connections), h("td", {}, bytes(one.memory)), h("td", {}, `${ms(one.stall * 1000)} ms`)))))),
   ];

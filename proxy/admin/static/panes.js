@@ -106,8 +106,8 @@ function line(kind, ...content) {
   return h(kind || "span", { class: `line ${kind}` }, h("span.mark", { "aria-hidden": "true" }, MARKS[kind]), kind && h("span.unseen", {}, WORDS[kind]), h("span.text", {}, content));
 }
 
-/** Show a message, with what differs from the one before it. */
-export function pane(title, way, message, before, missing) {
+/** Show a message, with what differs from the one before it; `about` is said of one that has none before it. */
+export function pane(title, way, message, before, missing, about = "") {
   const changes = [];
   const content = [];
   if (message) {
@@ -127,7 +127,7 @@ export function pane(title, way, message, before, missing) {
       content.push(line(one.kind, one.text));
     }
   }
-  const told = before && message ? (changes.length ? `${changes.length} changed` : "unchanged") : "";
+  const told = before && message ? (changes.length ? `${changes.length} changed` : "unchanged") : about;
   return h("section.pane", { "aria-label": title },
     h("header", {}, h("h2", {}, h("span.way", { "aria-hidden": "true" }, way), title), told && h("span", { class: `changes ${changes.length ? "some" : ""}` }, told)),
     message ? h("pre.message", { tabIndex: 0, "aria-label": `${title}, text` }, content) : h("p.missing", {}, missing));
@@ -136,7 +136,8 @@ export function pane(title, way, message, before, missing) {
 /** Show the four messages as they went round. */
 export function round(received, forwarded, arrived, delivered, missing = {}) {
   return h("div.panes", {},
-    pane("Client to Vestibule", "→", received, null, "nothing"),
+    // With the lines of X-Forwarded- and Forwarded that Vestibule writes in the place of the client's.
+    pane("Client to Vestibule", "→", received, null, "nothing", "as rules see it"),
     pane("Vestibule to auth service", "→", forwarded, received, missing.forwarded ?? "It was not forwarded."),
     pane("Auth service to Vestibule", "←", arrived, null, missing.arrived ?? "There was no answer from it."),
     pane("Vestibule to client", "←", delivered, arrived, missing.delivered ?? "The client got no answer."));
