@@ -16,7 +16,7 @@ from ..edge.workers import hear
 from ..observe.board import Board
 from ..observe.health import reasons_against
 from .exposition import OPENMETRICS, TEXT, Exposition, Format, expose, negotiate
-from .guard import OPEN, dress, make_guard
+from .guard import OPEN, Admission, dress, make_guard
 from .visits import Visits, note
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ EXPOSITIONS: web.AppKey[dict[Format, Exposition]] = web.AppKey("expositions", di
 def make_app(
     board: Board,
     reach: Reach,
+    admission: Admission,
     *,
     needed: bool,
     loopback: bool,
-    token: str | None,
     inspector: Inspector | None = None,
 ) -> web.Application:
     """Build the application; `loopback` says that it is reached from this machine alone.
@@ -43,7 +43,7 @@ def make_app(
     """
     # Filled in below: the pages of the inspector show nothing without the token, and ask for it themselves.
     open_to_all = set(OPEN)
-    guard = make_guard(loopback=loopback, token=token, open_to_all=open_to_all)
+    guard = make_guard(admission, loopback=loopback, open_to_all=open_to_all)
     app = web.Application(middlewares=[note, guard], client_max_size=1 << 20)
     app[BOARD] = board
     app[REACH] = reach
@@ -90,14 +90,33 @@ async def serve(
     alive: int,
     tell: Callable[..., None],
     begin: Callable[[asyncio.Event], Awaitable[None]],
+    reload: Callable[[], Awaitable[None]],
 ) -> None:
-    """Wait for `begin`, which is given the event of a stop, then serve until SIGTERM or the end of the supervisor."""
+    """Wait for `begin`, which is given the event of a stop, then serve until SIGTERM or the end of the supervisor.
+
+    `reload` is awaited at the start and at each SIGHUP.
+    """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     runner = web.AppRunner(app, handle_signals=False)
     await runner.setup()
     if runner.server is None:
         raise RuntimeError("the admin port has no server")
-    hear(loop, alive, stop.set, lambda: None)
+    reloads: set[asyncio.Task[None]] = set()
+
+    async def reload_or_tell() -> None:
+        try:
+            await reload()
+        except Exception as error:
+            tell("error", "reload-failed", cause=type(error).__name__)
+
+    def request() -> None:
+        task = loop.create_task(reload_or_tell())
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    hear(loop, alive, stop.set, request)
+    # A reload may have come before this process, or while it was made.
+    await reload()
     watching = loop.create_task(app[REACH].watch())
     await begin(stop)
     if not stop.is_set():

@@ -69,8 +69,15 @@ _RUN: dict[str, Family] = {
     "workers": Family("gauge", "Workers by state: `configured`, `ready`.", ("state",)),
     "worker_deaths": Family("counter", "Workers that died and were replaced."),
     "build": Family("info", "What runs.", ("version",)),
-    "reloads": Family("counter", "Reloads of the rules by result: `taken`, `refused`.", ("result",)),
-    "rules_reload_ok": Family("gauge", "Whether the last reload was taken."),
+    "reloads": Family("counter", "Reloads by result: `taken`, or `refused` as a whole or in part.", ("result",)),
+    "rules_reload_ok": Family("gauge", "Whether the last reload took the rules."),
+    "credentials_reload_ok": Family("gauge", "Whether the last reload took certificates, keys and tokens."),
+    "certificate_expiry_time_seconds": Family(
+        "gauge",
+        "When a certificate of ours ends, the one of the worker whose ends first: `tls`, what clients see; "
+        "`upstream.tls`, what the upstream sees.",
+        ("setting",),
+    ),
     "rules_taken_time_seconds": Family("gauge", "When the rules that are served were taken."),
     "rules": Family("gauge", "Rules that are served."),
     "rules_version": Family("gauge", "Workers by the version of their rules.", ("revision",)),
@@ -164,6 +171,8 @@ class _Run(Collector):
             "upstream_up": {(): self._reached},
             **_of_processes(run, alive),
             **_of_rules(run, alive),
+            "credentials_reload_ok": {(): run.credentials_hold},
+            "certificate_expiry_time_seconds": _earliest(alive),
             "service_up": {
                 (name,): all(state.services.get(name, True) for state in alive)
                 for name in sorted({name for state in alive for name in state.services})
@@ -231,6 +240,14 @@ def _of_processes(run: RunState, alive: list[WorkerState]) -> dict[str, _Values]
         "worker_deaths": {(): sum(slot.deaths for slot in run.slots)},
         "build": {(__version__,): 1},
     }
+
+
+def _earliest(alive: list[WorkerState]) -> _Values:
+    found: dict[tuple[str, ...], float] = {}
+    for state in alive:
+        for setting, end in state.certificates.items():
+            found[setting,] = min(end, found.get((setting,), end))
+    return found
 
 
 def _of_rules(run: RunState, alive: list[WorkerState]) -> dict[str, _Values]:

@@ -6,6 +6,7 @@ On a loopback address a page in the operator's browser is the enemy: it may come
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 from collections.abc import Set as AbstractSet
@@ -29,7 +30,21 @@ _HEADERS = {
 }
 
 
-def make_guard(*, loopback: bool, token: str | None, open_to_all: AbstractSet[str] = OPEN) -> Middleware:
+class Admission:
+    """The token that callers give, None where none is asked for, and the connections of who was let in with it."""
+
+    def __init__(self, token: str | None) -> None:
+        self.token = token
+        self.inside: set[asyncio.Transport] = set()
+
+    def renew(self, token: str | None) -> None:
+        """Ask for this token from now on; who is in, as a page of the inspector that listens, has to come again."""
+        self.token = token
+        for transport in self.inside:
+            transport.abort()
+
+
+def make_guard(admission: Admission, *, loopback: bool, open_to_all: AbstractSet[str] = OPEN) -> Middleware:
     """Build the middleware that every request passes; paths that are `open_to_all` need no token."""
 
     @web.middleware
@@ -39,9 +54,17 @@ def make_guard(*, loopback: bool, token: str | None, open_to_all: AbstractSet[st
         origin = request.headers.get("Origin")
         if origin is not None and urlsplit(origin).netloc != request.host:
             raise web.HTTPForbidden(text="the admin port is not for other pages\n")
-        if token is not None and request.path not in open_to_all and not _has(request, token):
+        token = admission.token
+        if token is None or request.path in open_to_all:
+            return await handler(request)
+        transport = request.transport
+        if not _has(request, token) or transport is None:
             raise web.HTTPUnauthorized(text="a token is needed\n", headers={"WWW-Authenticate": "Bearer"})
-        return await handler(request)
+        admission.inside.add(transport)
+        try:
+            return await handler(request)
+        finally:
+            admission.inside.discard(transport)
 
     return guard
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..edge.options import Upstream
     from ..language.compile import Draft
     from ..services.secrets import Secrets
+    from .credentials import CredentialSource
     from .services import ChosenStore
 
 State = Literal["ok", "warn", "fail"]
@@ -44,14 +45,16 @@ class Finding:
 def look(settings: Settings) -> Iterator[Finding]:
     """Look at everything, in the order in which a run needs it."""
     from ..services.secrets import Secrets
+    from .credentials import UPSTREAM_TLS, CredentialSource, Unusable, make_upstream_tls
     from .reaching import look_upstream
     from .run import harden, make_upstream
 
     harden()
     secrets = Secrets(settings.secrets)
+    source = CredentialSource(settings, secrets)
     drafts: list[Draft] = []
     yield from _rules(settings, secrets, drafts)
-    yield from _files(settings, secrets)
+    yield from _files(settings, source)
     url, upstream = settings.upstream.url, None
     if url is None and settings.serve:
         yield Finding("upstream", "ok", "there is none, and adapters need none")
@@ -61,11 +64,11 @@ def look(settings: Settings) -> Iterator[Finding]:
         yield Finding("upstream", "ok", f"{url}: a run starts it itself")
     else:
         try:
-            upstream = make_upstream(url, settings)
-        except OSError as error:
-            text = f"a file of its TLS cannot be used: {error.filename or ''} {error.strerror or error}"
-            yield Finding("upstream", "fail", text, "look at upstream.tls in `vestibule config`")
+            tls = make_upstream_tls(source.read(UPSTREAM_TLS)) if url.startswith("https:") else None
+        except Unusable as error:
+            yield Finding("upstream", "fail", f"its TLS: {error.cause}", "look at upstream.tls in `vestibule config`")
         else:
+            upstream = make_upstream(url, settings, tls)
             yield from look_upstream(upstream)
     yield from _key_sets(drafts, url, upstream)
     yield _store(settings, secrets)
@@ -107,15 +110,20 @@ def _rules(settings: Settings, secrets: Secrets, drafts: list[Draft]) -> Iterato
 # Files
 
 
-def _files(settings: Settings, secrets: Secrets) -> Iterator[Finding]:
+def _files(settings: Settings, source: CredentialSource) -> Iterator[Finding]:
+    from .credentials import ADMIN_TOKEN, TLS, TRACING_TOKEN, UPSTREAM_TLS, Unusable
+
     folder = settings.secrets
     if folder is not None:
         yield _secret_files(Path(folder))
-    if settings.admin.listen is not None and settings.admin.token is not None and not secrets.get(settings.admin.token):
-        text = f"there is no secret `{settings.admin.token}`, which admin.token names"
-        yield Finding("admin token", "fail", text, "make its file in the folder of the secrets")
-    if settings.tls.cert and settings.tls.key:
-        yield _own_tls(settings.tls.cert, settings.tls.key)
+    for name, part in (("admin token", ADMIN_TOKEN), ("tracing token", TRACING_TOKEN)):
+        try:
+            source.read(part)
+        except Unusable as error:
+            text = f"{error.cause}, which {part} names"
+            yield Finding(name, "fail", text, "make its file in the folder of the secrets")
+    yield from _own_tls("own TLS", TLS, settings.tls.key, source)
+    yield from _own_tls("own TLS to the upstream", UPSTREAM_TLS, settings.upstream.tls.key, source)
 
 
 def _secret_files(folder: Path) -> Finding:
@@ -142,20 +150,22 @@ def _named(files: Sequence[Path]) -> str:
     return ", ".join(file.name for file in files[:3]) + more
 
 
-def _own_tls(cert: str, key: str) -> Finding:
-    from cryptography import x509
-
-    from ..edge.sockets import server_tls
+def _own_tls(name: str, part: str, key: str | None, source: CredentialSource) -> Iterator[Finding]:
+    from ..edge.tls import certificate_ends
+    from .credentials import Unusable
     from .reaching import lifetime
 
+    if key is None:
+        return
     try:
-        server_tls(cert, key)
-        end = x509.load_pem_x509_certificate(Path(cert).read_bytes()).not_valid_after_utc
-    except (OSError, ValueError) as error:
-        return Finding("own TLS", "fail", f"{cert}, {key}: {error}", "look at tls.cert and tls.key")
+        ends = certificate_ends(source.read(part).contents)
+    except Unusable as error:
+        yield Finding(name, "fail", error.cause, f"look at {part}.cert and {part}.key")
+        return
     if Path(key).stat().st_mode & stat.S_IROTH:
-        return Finding("own TLS", "warn", f"anybody here can read {key}", f"chmod 600 {key}")
-    return lifetime("own TLS", cert, end.timestamp())
+        yield Finding(name, "warn", f"anybody here can read {key}", f"chmod 600 {key}")
+    for end in ends.values():
+        yield lifetime(name, f"{part}.cert", end)
 
 
 # Services

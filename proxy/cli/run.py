@@ -174,8 +174,9 @@ class _Run:
         from ..adapters.serving import reserve_all
         from ..edge.handover import find_predecessor, name_admin
         from ..edge.options import NOWHERE
-        from ..edge.sockets import ListenError, open_socket, server_tls
+        from ..edge.sockets import ListenError, open_socket
         from ..observe.log import open_sink
+        from .credentials import CredentialSource, Unusable, make_server_tls, make_upstream_tls
         from .serving import Serving
 
         packs: dict[str, Source | None] = {}
@@ -183,9 +184,12 @@ class _Run:
         self._report(built)
         if built.ruleset is None:
             sys.exit(EXIT_CONFIGURATION)
-        tls: ssl.SSLContext | None = None
-        token = self._token()
-        collector = self._collector_token()
+        self._check_tracing()
+        source = CredentialSource(self.settings, self.secrets)
+        try:
+            credentials = source.read()
+        except Unusable as error:
+            _fail(str(error))
         admin: socket.socket | None = None
         try:
             if self.settings.handover is not None:
@@ -200,8 +204,6 @@ class _Run:
                 admin = handed.get(name_admin(asked)) or open_socket(asked)
             sockets = [handed.get(address) or open_socket(address) for address in self.settings.listens]
             reserved = reserve_all(self.settings.served, workers=self.settings.workers, taken=predecessor is not None)
-            if self.settings.tls.cert and self.settings.tls.key:
-                tls = server_tls(self.settings.tls.cert, self.settings.tls.key)
             if self.settings.log.to not in ("stdout", "stderr"):
                 open_sink(self.settings.log.to).close()
             recording = self._recording()
@@ -214,40 +216,27 @@ class _Run:
             name = url.removeprefix("sandbox:") if url.startswith("sandbox:") else None
             if name is not None:
                 url = stack.enter_context(start_sandbox(name, self.settings.sandbox_data)).address
-            try:
-                upstream = make_upstream(url, self.settings) if url else NOWHERE
-            except OSError as error:
-                _fail(f"upstream.tls: {error.filename or ''} {error.strerror or error}")
+            secure = url.startswith("https:")
+            upstream_tls = make_upstream_tls(credentials) if secure else None
+            upstream = make_upstream(url, self.settings, upstream_tls) if url else NOWHERE
+            tls = make_server_tls(credentials)
             try:
                 store = stack.enter_context(choose_store(self.settings.store, self.secrets))
             except StoreError as error:
                 _fail(str(error))
             self._greet(sockets, admin, built, url, name, store, reserved.addresses, tls=tls is not None)
             serving = Serving(
-                self.settings, self.rules, built.ruleset, url, upstream, store, sockets, tls, admin, token, predecessor,
-                recording, collector, self._inspection(built.ruleset.revision, sources, packs), reserved.addresses,
+                self.settings, self.rules, built.ruleset, url, upstream, store, sockets, source, credentials, tls,
+                admin, predecessor, recording, self._inspection(built.ruleset.revision, sources, packs),
+                reserved.addresses,
             )  # fmt: skip
             serving.run(watch=self.watch)
 
-    def _token(self) -> str | None:
-        name = self.settings.admin.token
-        if self.settings.admin.listen is None or name is None:
-            return None
-        token = self.secrets.get(name)
-        if not token:
-            _fail(f"admin.token: there is no secret `{name}`")
-        return token
-
-    def _collector_token(self) -> str | None:
-        given = self.settings.tracing
-        if given.endpoint is None:
-            return None
+    def _check_tracing(self) -> None:
+        if self.settings.tracing.endpoint is None:
+            return
         if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter") is None:
             _fail("tracing: OpenTelemetry is not installed: pip install '.[otel]'")
-        token = self.secrets.get(given.token) if given.token is not None else None
-        if given.token is not None and not token:
-            _fail(f"tracing.token: there is no secret `{given.token}`")
-        return token
 
     def _recording(self) -> Recording | None:
         """Make ready what is recorded; raise OSError for a file that cannot be written."""
@@ -328,20 +317,14 @@ class _Run:
             click.echo(f"The same without the proxy: replace {addresses[0]} by {upstream}\n", err=True)
 
 
-def make_upstream(url: str, settings: Settings) -> Upstream:
-    """Turn the settings of the upstream into what the data plane takes; raise OSError for files of TLS."""
+def make_upstream(url: str, settings: Settings, tls: ssl.SSLContext | None) -> Upstream:
+    """Turn the settings of the upstream into what the data plane takes."""
     from ..edge.options import Upstream
 
     given = settings.upstream
     parts = urlsplit(url)
     secure = parts.scheme == "https"
     host = parts.hostname or ""
-    context: ssl.SSLContext | None = None
-    if secure:
-        context = ssl.create_default_context(cafile=given.tls.ca)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if given.tls.cert is not None:
-            context.load_cert_chain(given.tls.cert, given.tls.key)
     port = parts.port or (443 if secure else 80)
     shown = f"[{host}]" if ":" in host else host
     authority = given.host or (shown if port == (443 if secure else 80) else f"{shown}:{port}")
@@ -350,7 +333,7 @@ def make_upstream(url: str, settings: Settings) -> Upstream:
         port=port,
         authority=authority,
         base=parts.path.rstrip("/"),
-        tls=context,
+        tls=tls,
         server_name=(given.tls.server_name or host) if secure else None,
         connections=given.pool.connections,
         pending=given.pool.pending,

@@ -25,14 +25,15 @@ from ..edge.notify import ServiceManager
 from ..edge.options import Bounds, Deadlines, Trust, Upstream
 from ..edge.pulse import Pulse
 from ..edge.reach import Reach
-from ..edge.reload import Reloader, Rules, check, watch
+from ..edge.reload import Reloader, Rules, check
+from ..edge.renewal import Renewal
 from ..edge.server import Server, settle
-from ..edge.workers import Role, Supervisor, hear
+from ..edge.workers import CREDENTIALS_REFUSED, RULES_REFUSED, Role, Supervisor, hear
 from ..engine.message import Limits
 from ..engine.ruleset import Ruleset
 from ..language.compile import Options
 from ..language.document import Source
-from ..observe.board import Board
+from ..observe.board import Board, Credentials
 from ..observe.health import ready_workers
 from ..observe.log import Log, open_sink
 from ..observe.metrics import Metrics
@@ -40,6 +41,16 @@ from ..observe.record_pipe import RecordPipe, RecordReader
 from ..observe.trace import Traces
 from ..services.secrets import Secrets
 from ..settings import LEAST_MEMORY, Settings, is_loopback
+from .credentials import (
+    ADMIN_TOKEN,
+    TLS,
+    TRACING_TOKEN,
+    UPSTREAM_TLS,
+    CredentialSource,
+    make_server_tls,
+    make_upstream_tls,
+    warn_of_ends,
+)
 from .services import ChosenStore, count_effects, open_services
 
 if TYPE_CHECKING:
@@ -83,7 +94,7 @@ def make_rules(settings: Settings, secrets: Secrets) -> Rules:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What the processes of a run have in common. `ruleset` is what was built at the start."""
+    """What the processes of a run have in common. `ruleset`, `credentials` and `tls` are those of the start."""
 
     settings: Settings
     rules: Rules
@@ -92,12 +103,12 @@ class Serving:
     upstream: Upstream
     store: ChosenStore
     sockets: list[socket.socket]
+    source: CredentialSource
+    credentials: Credentials
     tls: ssl.SSLContext | None
     admin: socket.socket | None
-    token: str | None
     predecessor: Predecessor | None
     recording: Recording | None = None
-    collector: str | None = field(default=None, repr=False)
     inspection: Inspection | None = None
     served: Mapping[str, str] = field(default_factory=dict)
 
@@ -106,12 +117,13 @@ class Serving:
         settings = self.settings
         board = Board(settings.workers)
         roles = [Role("worker", lambda slot, alive: self._work(board, slot, alive), settings.workers, serves=True)]
-        if watch and settings.rules:
+        if watch and (settings.rules or self.source.files or settings.secrets is not None):
             roles.append(Role("watcher", self._watch))
         if settings.handover is not None:
             roles.append(Role("handover", lambda _, alive: self._hand_over(board, alive)))
         if self.admin is not None:
             roles.append(Role("admin", lambda _, alive: self._administer(board, alive), last=True))
+        warn_of_ends(self.credentials.contents, self._tell)
         settle()
         Supervisor(
             roles,
@@ -139,7 +151,10 @@ class Serving:
         gc.disable()
         log = self._open_log()
         try:
-            return check(self.rules, board, log.event, self.ruleset.revision)
+            # A hostile rule file may be the end of this process.
+            certified = self.source.check(board, self.credentials, log.event)
+            ruled = check(self.rules, board, log.event, self.ruleset.revision)
+            return (0 if ruled else RULES_REFUSED) | (0 if certified else CREDENTIALS_REFUSED)
         finally:
             log.close()
 
@@ -149,8 +164,10 @@ class Serving:
             sock.close()
 
     def _watch(self, _: int, alive: int) -> None:
+        from ..edge.watching import watch
+
         self._let_go()
-        supervisor = os.getppid()
+        settings, supervisor = self.settings, os.getppid()
 
         async def run(log: Log) -> None:
             stop = asyncio.Event()
@@ -161,11 +178,13 @@ class Serving:
 
             def began() -> None:
                 log.event("info", "watching")
-                if self.rules.revision() != self.ruleset.revision:
+                if self.rules.revision() != self.ruleset.revision or self.source.differs(self.credentials):
                     # They changed while the run was starting.
                     changed()
 
-            task = asyncio.create_task(watch(self.settings.rules, changed, log.event, began))
+            task = asyncio.create_task(
+                watch(settings.rules, changed, log.event, began, files=self.source.files, folder=settings.secrets)
+            )
             await stop.wait()
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -205,6 +224,7 @@ class Serving:
 
     def _administer(self, board: Board, alive: int) -> None:
         from ..admin.app import make_app, serve
+        from ..admin.guard import Admission
 
         self._let_go()
         admin = self.admin
@@ -214,14 +234,24 @@ class Serving:
 
         async def run(log: Log) -> None:
             reach = Reach(self.upstream if self.url else None, board, log.event)
+            admission = Admission(self.credentials.text(ADMIN_TOKEN))
             app = make_app(
                 board,
                 reach,
+                admission,
                 needed=given.ready == "upstream" and bool(self.url),
                 loopback=is_loopback(str(given.listen)),
-                token=self.token,
                 inspector=self._inspect(board, reach),
             )
+
+            async def renew_token(found: Credentials) -> None:
+                admission.renew(found.text(ADMIN_TOKEN))
+
+            async def renew_upstream(found: Credentials) -> None:
+                reach.renew(await asyncio.to_thread(make_upstream_tls, found))
+
+            uses = {ADMIN_TOKEN: renew_token, UPSTREAM_TLS: renew_upstream}
+            renewal = Renewal(board, self.credentials, uses, log.event)
 
             async def begin(stop: asyncio.Event) -> None:
                 # Until this run is ready, the one before answers on the same socket, and says that it is.
@@ -229,7 +259,7 @@ class Serving:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(reach.tried.wait(), _TRIED)
 
-            await serve(app, admin, alive, log.event, begin)
+            await serve(app, admin, alive, log.event, begin, renewal.take)
 
         self._loop(run)
 
@@ -295,6 +325,23 @@ class Serving:
             tell=log.event,
             beside=beside,
         )
+
+        async def renew_tls(found: Credentials) -> None:
+            server.renew(make_server_tls(found))
+
+        async def renew_upstream(found: Credentials) -> None:
+            tls = await asyncio.to_thread(make_upstream_tls, found)
+            gateway.pool.options = replace(gateway.pool.options, tls=tls)
+            services.renew(tls)
+
+        async def renew_tracing(found: Credentials) -> None:
+            if spans is not None:
+                spans.renew(found.text(TRACING_TOKEN))
+
+        uses = {TLS: renew_tls, UPSTREAM_TLS: renew_upstream, TRACING_TOKEN: renew_tracing}
+        renewal = Renewal(board, self.credentials, uses, log.event)
+        # One that starts after a reload has what the others have, or does not serve.
+        await renewal.take()
         pulse = Pulse(
             gateway,
             metrics,
@@ -307,8 +354,9 @@ class Serving:
             },
             gauges=services.gauges,
             generation=generation,
+            renewal=renewal,
         )
-        reloader = Reloader(gateway, pulse, board=board, rules=self.rules, tell=log.event)
+        reloader = Reloader(gateway, pulse, renewal, board=board, rules=self.rules, tell=log.event)
 
         def ready() -> None:
             hear(gateway.loop, alive, server.stop, reloader.request)
@@ -334,7 +382,8 @@ class Serving:
         from ..observe.spans import Spans
 
         upstream = (self.upstream.host, self.upstream.port)
-        return Spans(given.endpoint, service=given.service, upstream=upstream, tell=log.event, token=self.collector)
+        token = self.credentials.text(TRACING_TOKEN)
+        return Spans(given.endpoint, service=given.service, upstream=upstream, tell=log.event, token=token)
 
     def _open_recorder(self, log: Log) -> Recorder | None:
         if self.recording is None:

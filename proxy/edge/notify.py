@@ -28,9 +28,10 @@ class ServiceManager:
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         self._pings = pings
         self._ping_at = 0.0 if pings is not None else _NEVER
-        # Whether it waits to hear that the run is ready: with rules of this generation at least, or after that time.
+        # Whether it waits to hear that the run is ready: with rules and credentials of these generations at least, or
+        # after that time.
         self._waits = True
-        self._generation = 0
+        self._rules = self._credentials = 0
         self._until = _NEVER
 
     @classmethod
@@ -56,7 +57,9 @@ class ServiceManager:
             return
         run = board.run()
         states = ready_workers(run, board.workers())
-        serves = 0 < len(states) == len(run.slots) and all(state.generation >= self._generation for state in states)
+        serves = 0 < len(states) == len(run.slots) and all(
+            state.generation >= self._rules and state.credentials >= self._credentials for state in states
+        )
         if serves or now >= self._until:
             told = "no worker is ready"
             if states:
@@ -64,6 +67,8 @@ class ServiceManager:
                 told = f"{count} {'rule' if count == 1 else 'rules'}, revision {states[0].revision}"
             if not run.holds:
                 told = f"a change of the rules has mistakes, and is not served; {told}"
+            if not run.credentials_hold:
+                told = f"a certificate, key or token cannot be used, and the one before it is kept; {told}"
             self._waits = not self._send(f"READY=1\nSTATUS={told}")
 
     def reloading(self) -> None:
@@ -71,9 +76,10 @@ class ServiceManager:
         self._waits = False
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
-    def checked(self, generation: int) -> None:
-        """Let the reload be over when all workers have rules of this generation, 0 where they are to keep theirs."""
-        self._waits, self._generation, self._until = True, generation, time.monotonic() + _BUILT
+    def checked(self, rules: int, credentials: int) -> None:
+        """Let the reload be over when all workers have these generations, 0 where they are to keep theirs."""
+        self._rules, self._credentials = rules, credentials
+        self._waits, self._until = True, time.monotonic() + _BUILT
 
     def stopping(self) -> None:
         """Tell that the run stops; that it is ready is told no more."""

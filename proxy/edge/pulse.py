@@ -10,6 +10,7 @@ from pathlib import Path
 from ..observe.board import Board, WorkerState
 from ..observe.metrics import Metrics
 from .gateway import Gateway
+from .renewal import Renewal
 
 BEAT = 0.05
 # Every so many beats the board is told.
@@ -34,6 +35,7 @@ class Pulse:
         totals: Callable[[], Mapping[str, float]],
         gauges: Callable[[], Mapping[str, float]],
         generation: int,
+        renewal: Renewal,
     ) -> None:
         self.gateway = gateway
         self.generation = generation
@@ -43,6 +45,7 @@ class Pulse:
         self._slot = slot
         self._totals = totals
         self._gauges = gauges
+        self._renewal = renewal
         self._stall = 0.0
         self._beats = 0
         self._due = gateway.loop.time() + BEAT
@@ -69,6 +72,8 @@ class Pulse:
                 revision=gateway.ruleset.revision,
                 rules=len(gateway.ruleset.rules),
                 generation=self.generation,
+                credentials=self._renewal.used.generation,
+                certificates=self._renewal.ends,
                 gauges={
                     "connections": len(gateway.connections),
                     "connections_most": gateway.bounds.connections,

@@ -6,7 +6,9 @@ Nothing is tried while connections are made: only at the start, when one failed,
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..observe.board import Board
 from .deadlines import Wheel
@@ -57,6 +59,11 @@ class Reach:
         self._board = board
         self._tell = tell
 
+    def renew(self, tls: ssl.SSLContext | None) -> None:
+        """Take this for tries from now on."""
+        if self._upstream is not None:
+            self._upstream = replace(self._upstream, tls=tls)
+
     async def watch(self) -> None:
         """Keep `holds` true to what is, until cancelled."""
         if self._upstream is None:
@@ -72,6 +79,7 @@ class Reach:
                 if not self.holds or any(state.unreached > tried for state in self._board.workers()):
                     tried = loop.time()
                     told: asyncio.Future[bool] = loop.create_future()
+                    pool.options = self._upstream
                     pool.ask(_Try(told))
                     self._learn(await told)
                     self.tried.set()

@@ -7,10 +7,8 @@ What was checked is what every worker builds, also one that starts later, whatev
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..language.compile import Built, Options, build, revision
 from ..language.document import Source
@@ -19,6 +17,7 @@ from ..observe.board import Board, RuleTexts, Text
 from ..services.rulefiles import find_pack, read
 from .gateway import Gateway
 from .pulse import Pulse
+from .renewal import Renewal
 
 Tell = Callable[..., None]
 MakeOptions = Callable[[Callable[[str], Source | None]], Options]
@@ -57,8 +56,8 @@ class Rules:
         return build([Source(text.name, text.text) for text in texts.sources], self.options(find))
 
 
-def check(rules: Rules, board: Board, tell: Tell, revision: str) -> int:
-    """Put the files as they are now on the board if they hold and give 0, else tell what is wrong and give 1.
+def check(rules: Rules, board: Board, tell: Tell, revision: str) -> bool:
+    """Put the files as they are now on the board if they hold, else tell what is wrong; say whether they do.
 
     `revision` is that of the rules that the run began with.
     """
@@ -69,12 +68,12 @@ def check(rules: Rules, board: Board, tell: Tell, revision: str) -> int:
     kept = known.revision or revision
     if built.ruleset is None:
         tell("error", "reload-failed", problems=len(built.problems.errors), kept=kept)
-        return 1
+        return False
     texts = texts_of(known.generation + 1, built.ruleset.revision, sources, packs)
     if not board.tell_rules(texts):
         tell("error", "reload-failed", cause="the rules are too large", kept=kept)
-        return 1
-    return 0
+        return False
+    return True
 
 
 def texts_of(
@@ -97,11 +96,17 @@ def tell_problems(problems: Iterable[Problem], tell: Tell) -> None:
 
 
 class Reloader:
-    """The reloads of one worker, one after the other; asked for while one runs, one more follows."""
+    """The reloads of one worker, one after the other; asked for while one runs, one more follows.
 
-    def __init__(self, gateway: Gateway, pulse: Pulse, *, board: Board, rules: Rules, tell: Tell) -> None:
+    A change of certificates that cannot be taken keeps no rules from being taken, nor the other way round.
+    """
+
+    def __init__(
+        self, gateway: Gateway, pulse: Pulse, renewal: Renewal, *, board: Board, rules: Rules, tell: Tell
+    ) -> None:
         self._gateway = gateway
         self._pulse = pulse
+        self._renewal = renewal
         self._board = board
         self._rules = rules
         self._tell = tell
@@ -118,12 +123,17 @@ class Reloader:
     async def _run(self) -> None:
         while True:
             self._again = False
-            try:
-                await self._reload()
-            except Exception as error:
-                self._tell("error", "reload-failed", cause=type(error).__name__)
+            for reload in (self._renew, self._reload):
+                try:
+                    await reload()
+                except Exception as error:
+                    self._tell("error", "reload-failed", cause=type(error).__name__)
             if not self._again:
                 return
+
+    async def _renew(self) -> None:
+        await self._renewal.take()
+        self._pulse.tell()
 
     async def _reload(self) -> None:
         texts = self._board.rules()
@@ -142,35 +152,3 @@ class Reloader:
         self._pulse.generation = texts.generation
         self._pulse.tell()
         self._tell("info", "reloaded", rules=len(built.ruleset.rules), revision=built.ruleset.revision, before=before)
-
-
-async def watch(
-    paths: Sequence[str], changed: Callable[[], None], tell: Tell, began: Callable[[], None] = lambda: None
-) -> None:
-    """Call `changed` whenever something changes in the folders of these paths, until cancelled.
-
-    `began` is called once, when no change can be missed any more.
-    Folders are watched, not files: a ConfigMap is swapped by renaming a link beside them. Plain files that are no YAML
-    are passed over: a log that is written there would ask for a reload, which writes to the log.
-    """
-    from watchfiles import Change, awatch
-
-    given = set(map(os.path.abspath, paths))
-    folders = {str(path if path.is_dir() else path.parent) for path in map(Path, given)}
-
-    def matters(_: Change, path: str) -> bool:
-        plain = Path(path).is_file() and not Path(path).is_symlink()
-        return not plain or path in given or path.endswith((".yaml", ".yml"))
-
-    try:
-        changes = awatch(*sorted(folders), debounce=200, recursive=True, watch_filter=matters)
-        first = asyncio.ensure_future(anext(changes))
-        # It watches from its first step on.
-        await asyncio.sleep(0)
-        began()
-        await first
-        changed()
-        async for _ in changes:
-            changed()
-    except Exception as error:
-        tell("error", "watch-failed", cause=type(error).__name__)

@@ -13,11 +13,14 @@ import gc
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from .gateway import Gateway
 from .listener import Listener
 from .memory import keep_freed
+
+if TYPE_CHECKING:
+    from .downstream import Connection
 
 
 def settle() -> None:
@@ -65,6 +68,7 @@ class Server:
         self.drain = drain
         self.tell = tell
         self.beside = beside
+        self._listeners: list[Listener[Connection]] = []
         self._stop = asyncio.Event()
         self._now = asyncio.Event()
 
@@ -74,11 +78,17 @@ class Server:
             self._now.set()
         self._stop.set()
 
+    def renew(self, tls: ssl.SSLContext | None) -> None:
+        """Take this for connections that come from now on; those that are there keep theirs."""
+        self.tls = tls
+        for listener in self._listeners:
+            listener.tls = tls
+
     async def serve(self, ready: Callable[[], None], draining: Callable[[], None]) -> None:
         """Serve until stopped; `ready` is called when connections are taken, `draining` when a stop begins."""
         loop = self.gateway.loop
         settle()
-        listeners = [Listener(self.gateway, sock, tls=self.tls, most=self.most) for sock in self.sockets]
+        self._listeners = [Listener(self.gateway, sock, tls=self.tls, most=self.most) for sock in self.sockets]
         ready()
         self.tell("info", "ready", rules=len(self.gateway.ruleset.rules), revision=self.gateway.ruleset.revision)
         await self._stop.wait()
@@ -90,7 +100,7 @@ class Server:
         end = loop.time() + self.delay + self.drain
         if self.delay:
             await self._wait(self.delay)
-        for listener in listeners:
+        for listener in self._listeners:
             listener.close()
         stopping = [loop.create_task(one.stop(max(end - loop.time(), 0.0))) for one in self.beside]
         self.tell("info", "closed")

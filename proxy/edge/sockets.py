@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import select
 import socket
-import ssl
 import stat
 import struct
 import sys
@@ -98,15 +97,6 @@ def address_of(sock: socket.socket) -> str:
         return f"unix:{name}"
     host = f"[{name[0]}]" if ":" in name[0] else name[0]
     return f"{host}:{name[1]}"
-
-
-def server_tls(cert: str, key: str) -> ssl.SSLContext:
-    """Build the TLS of listening sockets: 1.2 and up; raise OSError (ssl.SSLError is one)."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(cert, key)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def prepare(sock: socket.socket | None) -> None:

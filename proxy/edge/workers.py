@@ -21,8 +21,10 @@ WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.
 LONGEST_PAUSE = 10.0
 # A process that lives less long died young.
 SHORT_LIFE = 2.0
-# How long the check of new rules may take.
+# How long the check of a reload may take.
 CHECK_SECONDS = 60.0
+# What a check refused: its exit code, added up.
+RULES_REFUSED, CREDENTIALS_REFUSED = 1, 2
 # How long what is told to end at once may take.
 _AT_ONCE = 2.0
 Tell = Callable[..., None]
@@ -71,8 +73,8 @@ def hear(loop: asyncio.AbstractEventLoop, alive: int, stop: Callable[[], None], 
 class Supervisor:
     """Keeps the processes of a run alive until it is told to stop.
 
-    SIGHUP runs `check` in a process of its own, which gives 0 when it put new rules on the board and 1 when it told
-    what is wrong with them; the workers hear of it when it is 0. SIGTERM and SIGINT stop the run: the workers have
+    SIGHUP runs `check` in a process of its own, which puts on the board what holds, tells what is wrong with the rest,
+    and gives what it refused; then all processes hear of it. SIGTERM and SIGINT stop the run: the workers have
     `grace` seconds, a second signal ends them at once. `sockets` are closed with the first. SIGUSR2 is a stop because
     another run has taken the place: nobody need hear of this one any more. A worker whose loop does not turn for `hang`
     seconds is killed, and so replaced; with 0 that is not looked at. `manager` is told of all this.
@@ -218,21 +220,25 @@ class Supervisor:
 
     def _checked(self, code: int) -> None:
         self._checking = 0
-        state = self._state
-        state.holds = code == 0
+        state, ended = self._state, 0 <= code <= RULES_REFUSED | CREDENTIALS_REFUSED
+        state.holds = ended and not code & RULES_REFUSED
+        if ended:
+            state.credentials_hold = not code & CREDENTIALS_REFUSED
+        elif time.monotonic() >= self._check_until:
+            self._tell("error", "reload-failed", cause="the check of the rules took too long")
+        elif not self._stops:
+            self._tell("error", "reload-failed", cause="the check of the rules ended badly", code=code)
         if code == 0:
             state.reloads += 1
-            state.taken = time.time()
-            self._send(signal.SIGHUP, lambda role: role.serves)
         else:
             state.failed_reloads += 1
-            if time.monotonic() >= self._check_until:
-                self._tell("error", "reload-failed", cause="the check of the rules took too long")
-            elif code != 1 and not self._stops:
-                self._tell("error", "reload-failed", cause="the check of the rules ended badly", code=code)
+        if state.holds:
+            state.taken = time.time()
+        self._send(signal.SIGHUP, lambda _: True)
         self._board.tell_run(state)
         if self._manager is not None and not self._stops:
-            self._manager.checked(self._board.rules().generation if state.holds else 0)
+            rules = self._board.rules().generation if state.holds else 0
+            self._manager.checked(rules, self._board.credentials().generation)
         if self._again:
             self._again = False
             self._reload()

@@ -72,6 +72,9 @@ class WorkerState(msgspec.Struct):
     revision: str = ""
     rules: int = 0
     generation: int = 0
+    # The generation of the certificates and tokens that it uses, and when our certificates end.
+    credentials: int = 0
+    certificates: dict[str, float] = {}
     gauges: dict[str, float] = {}
     # When a connection to the upstream could not be made last.
     unreached: float = 0.0
@@ -101,8 +104,9 @@ class RunState(msgspec.Struct):
     taken: float = 0.0
     reloads: int = 0
     failed_reloads: int = 0
-    # Whether the last reload was taken.
+    # Whether the last reload took the rules, and whether it took certificates and tokens.
     holds: bool = True
+    credentials_hold: bool = True
 
 
 class Text(msgspec.Struct):
@@ -121,14 +125,37 @@ class RuleTexts(msgspec.Struct):
     packs: dict[str, Text] = {}
 
 
+class Credentials(msgspec.Struct):
+    """Certificates, keys and tokens that were found to hold, by the settings that name them: `tls.cert`, `admin.token`.
+
+    The generation of those of the start is 0.
+    """
+
+    generation: int = 0
+    contents: dict[str, bytes] = {}
+
+    def __repr__(self) -> str:
+        return "Credentials(***)"
+
+    def part(self, name: str) -> dict[str, bytes]:
+        """Give what belongs together: a setting, or all below it."""
+        return {key: content for key, content in self.contents.items() if key == name or key.startswith(f"{name}.")}
+
+    def text(self, name: str) -> str | None:
+        """Give a token."""
+        content = self.contents.get(name)
+        return None if content is None else content.decode()
+
+
 class Board:
-    """The pages of a run: two for each worker, one for the supervisor, one for the rules of the last reload."""
+    """The pages of a run: two for each worker, one for the supervisor, two for what the last reloads found to hold."""
 
     def __init__(self, workers: int) -> None:
         self._workers = [Page() for _ in range(workers)]
         self._beats = [Page(_BEAT.size) for _ in range(workers)]
         self._run = Page()
         self._rules = Page(RULES)
+        self._credentials = Page()
 
     def worker(self, slot: int) -> WorkerState:
         return _read(self._workers[slot], WorkerState)
@@ -159,6 +186,12 @@ class Board:
 
     def tell_rules(self, texts: RuleTexts) -> bool:
         return self._rules.write(_encode(texts))
+
+    def credentials(self) -> Credentials:
+        return _read(self._credentials, Credentials)
+
+    def tell_credentials(self, credentials: Credentials) -> bool:
+        return self._credentials.write(_encode(credentials))
 
 
 _encode = msgspec.msgpack.Encoder().encode

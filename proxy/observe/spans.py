@@ -41,6 +41,10 @@ class _Exporter(SpanExporter):
         self._works = True
         self.sent = self.lost = 0
 
+    def renew(self, inner: SpanExporter) -> None:
+        """Send by another exporter from now on."""
+        self._inner = inner
+
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         result = self._inner.export(spans)
         works = result is SpanExportResult.SUCCESS
@@ -71,8 +75,8 @@ class Spans:
     ) -> None:
         # What the library says may hold anything that a collector answered; what matters is told through `tell`.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL + 1)
-        headers = {"Authorization": f"Bearer {token}"} if token else None
-        self._exporter = _Exporter(OTLPSpanExporter(endpoint=endpoint, headers=headers, timeout=_TIMEOUT), tell)
+        self._endpoint = endpoint
+        self._exporter = _Exporter(self._sender(token), tell)
         self._processor = BatchSpanProcessor(
             self._exporter,
             max_queue_size=_QUEUE,
@@ -83,6 +87,14 @@ class Spans:
         self._scope = InstrumentationScope("vestibule", __version__)
         self._upstream = upstream
         self._made = 0
+
+    def _sender(self, token: str | None) -> SpanExporter:
+        headers = {"Authorization": f"Bearer {token}"} if token else None
+        return OTLPSpanExporter(endpoint=self._endpoint, headers=headers, timeout=_TIMEOUT)
+
+    def renew(self, token: str | None) -> None:
+        """Give the collector this token from now on."""
+        self._exporter.renew(self._sender(token))
 
     def totals(self) -> dict[str, float]:
         """Give what was counted, by the names of metrics."""

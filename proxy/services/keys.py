@@ -74,6 +74,10 @@ class KeySets:
             raise EffectFailed(found.cause)
         return found.keys
 
+    def renew(self, tls: ssl.SSLContext | None) -> None:
+        """Take this for connections to the upstream that are made from now on."""
+        self._outbound.renew(tls)
+
     @property
     def known(self) -> int:
         """Count the key sets that were asked for."""

@@ -67,6 +67,10 @@ class Lookups:
             task = self._start(effect, key)
         return await share(task)
 
+    def renew(self, tls: ssl.SSLContext | None) -> None:
+        """Take this for connections to the upstream that are made from now on."""
+        self._outbound.renew(tls)
+
     async def close(self) -> None:
         """End all calls and close all connections."""
         await finish(self._tasks)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import aiohttp
@@ -86,6 +86,11 @@ class Outbound:
         self._trusts = trusts
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
+
+    def renew(self, tls: ssl.SSLContext | None) -> None:
+        """Take this for connections to the upstream that are made from now on."""
+        if self._own is not None:
+            self._own = replace(self._own, tls=tls)
 
     def target(self, address: str) -> Target:
         """Read an address; EffectFailed for one that is neither https nor loopback nor a path of the upstream."""

@@ -4,6 +4,7 @@ edge's to judge.
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 from ..engine.effects import Effect, FetchKeys, Lookup, Publish, Share
@@ -45,6 +46,11 @@ class Services:
                     raise EffectFailed(f"no service performs {type(effect).__name__}")
         except StoreError as error:
             raise EffectFailed(str(error)) from None
+
+    def renew(self, tls: ssl.SSLContext | None) -> None:
+        """Take this for calls of the upstream from now on."""
+        self._lookups.renew(tls)
+        self._keys.renew(tls)
 
     def gauges(self) -> dict[str, float]:
         """Give how things are, by the names of metrics."""

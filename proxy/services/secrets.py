@@ -32,6 +32,11 @@ class Secrets:
             found = self._environ.get(_PREFIX + re.sub(r"[.-]", "_", name).upper())
         return found
 
+    @property
+    def files(self) -> list[str]:
+        """Give the files that were read so far."""
+        return [str(self._folder / name) for name in self._read] if self._folder is not None else []
+
     def values(self) -> frozenset[str]:
         """Give the secrets that were read so far, and those of the environment: what nobody may be shown."""
         return frozenset(text for _, text in self._read.values()) | frozenset(self._environ.values())

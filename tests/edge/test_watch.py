@@ -8,7 +8,7 @@ from typing import Any
 
 from watchfiles import awatch
 
-from proxy.edge.reload import watch
+from proxy.edge.watching import watch
 from tests.wire import PATIENCE
 
 
