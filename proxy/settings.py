@@ -158,14 +158,14 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Tls(Model):
-    """TLS for the addresses that are listened on."""
+    """TLS for the addresses that are listened on. A reload reads the files again."""
 
-    cert: str | None = Field(None, description="The certificate chain, a PEM file.")
-    key: str | None = Field(None, description="Its key, a PEM file.")
+    cert: str | None = Field(None, description="The certificate chain, a PEM file; a reload reads it again.")
+    key: str | None = Field(None, description="Its key, a PEM file; a reload reads it again.")
 
 
 class UpstreamTls(Model):
-    """TLS to the upstream."""
+    """TLS to the upstream. A reload reads the files again."""
 
     ca: str | None = Field(None, description="The authorities to trust, a PEM file; the system's when not given.")
     cert: str | None = Field(None, description="Our certificate, for an upstream that asks for one (mTLS).")

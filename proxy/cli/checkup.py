@@ -71,7 +71,7 @@ def look(settings: Settings) -> Iterator[Finding]:
             upstream = make_upstream(url, settings, tls)
             yield from look_upstream(upstream)
     yield from _key_sets(drafts, url, upstream)
-    yield _store(settings, secrets)
+    yield _store(settings, secrets, source)
     yield from _ports(settings)
     yield _descriptors(settings)
     yield from _machine()
@@ -111,7 +111,8 @@ def _rules(settings: Settings, secrets: Secrets, drafts: list[Draft]) -> Iterato
 
 
 def _files(settings: Settings, source: CredentialSource) -> Iterator[Finding]:
-    from .credentials import ADMIN_TOKEN, TLS, TRACING_TOKEN, UPSTREAM_TLS, Unusable
+    from ..services.store.address import parse_store
+    from .credentials import ADMIN_TOKEN, STORE, TLS, TRACING_TOKEN, UPSTREAM_TLS, Unusable
 
     folder = settings.secrets
     if folder is not None:
@@ -124,6 +125,7 @@ def _files(settings: Settings, source: CredentialSource) -> Iterator[Finding]:
             yield Finding(name, "fail", text, "make its file in the folder of the secrets")
     yield from _own_tls("own TLS", TLS, settings.tls.key, source)
     yield from _own_tls("own TLS to the upstream", UPSTREAM_TLS, settings.upstream.tls.key, source)
+    yield from _own_tls("own TLS to the store", STORE, parse_store(settings.store).key, source)
 
 
 def _secret_files(folder: Path) -> Finding:
@@ -210,11 +212,13 @@ async def _fetch(address: str, url: str, upstream: Upstream | None) -> Finding:
     return Finding("key set", "ok", f"{address}: {len(keys)} {'key' if len(keys) == 1 else 'keys'} ({kinds})")
 
 
-def _store(settings: Settings, secrets: Secrets) -> Finding:
+def _store(settings: Settings, secrets: Secrets, source: CredentialSource) -> Finding:
     from ..services.store import StoreError
+    from .credentials import STORE, Unusable
     from .services import choose_store
 
     try:
+        source.read(STORE)
         with choose_store(settings.store, secrets) as chosen:
             if chosen.address.kind == "memory":
                 return Finding("store", "ok", "memory, of one worker")
@@ -223,6 +227,8 @@ def _store(settings: Settings, secrets: Secrets) -> Finding:
             if chosen.note is not None:
                 return Finding("store", "warn", f"{told}; {chosen.note}", "make that secret, the same for all")
             return Finding("store", "ok", told)
+    except Unusable as error:
+        return Finding("store", "fail", f"its TLS: {error.cause}", "look at the files that --store names")
     except StoreError as error:
         return Finding("store", "fail", str(error), "rules that need it answer 503; look at --store")
     except TimeoutError:

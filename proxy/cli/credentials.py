@@ -14,10 +14,11 @@ from pathlib import Path
 from ..edge.tls import PemError, certificate_ends, client_context, server_context, tell_time
 from ..observe.board import Board, Credentials
 from ..services.secrets import Secrets
+from ..services.store.address import parse_store
 from ..settings import Settings
 
 Tell = Callable[..., None]
-TLS, UPSTREAM_TLS, ADMIN_TOKEN, TRACING_TOKEN = "tls", "upstream.tls", "admin.token", "tracing.token"
+TLS, UPSTREAM_TLS, STORE, ADMIN_TOKEN, TRACING_TOKEN = "tls", "upstream.tls", "store", "admin.token", "tracing.token"
 # All authorities of a system take a fifth of it.
 _LARGEST = 1 << 20
 
@@ -42,6 +43,8 @@ class CredentialSource:
         if (settings.upstream.url or "").startswith("https:"):
             given = settings.upstream.tls
             self._add_files(UPSTREAM_TLS, {"ca": given.ca, "cert": given.cert, "key": given.key})
+        store = parse_store(settings.store)
+        self._add_files(STORE, {"ca": store.ca, "cert": store.cert, "key": store.key})
         if settings.admin.listen is not None and settings.admin.token is not None:
             self._names[ADMIN_TOKEN] = settings.admin.token
         if settings.tracing.endpoint is not None and settings.tracing.token is not None:
@@ -132,6 +135,11 @@ def make_server_tls(credentials: Credentials) -> ssl.SSLContext | None:
 def make_upstream_tls(credentials: Credentials) -> ssl.SSLContext:
     """Build the TLS to the upstream."""
     return client_context(*(credentials.contents.get(f"{UPSTREAM_TLS}.{name}") for name in ("ca", "cert", "key")))
+
+
+def store_contents(credentials: Credentials) -> dict[str, bytes]:
+    """Give the files of the store's TLS, by their names in its address."""
+    return {name.removeprefix(f"{STORE}."): content for name, content in credentials.part(STORE).items()}
 
 
 def warn_of_ends(contents: Mapping[str, bytes], tell: Tell) -> None:

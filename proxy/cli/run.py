@@ -86,12 +86,12 @@ def load_or_exit(file: Path | None, values: dict[str, Any]) -> tuple[Settings, d
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The settings' file; ./vestibule.yaml when it is there.",
 )
-@click.option("--watch", is_flag=True, help="Reload the rules whenever their files change.")
+@click.option("--watch", is_flag=True, help="Reload whenever rules, certificates or secrets change.")
 def command(file: Path | None, *, watch: bool, **values: Any) -> None:
     """Serve: apply the rules to everything on its way to the upstream and back.
 
-    Every setting is also a variable: --upstream is VESTIBULE_UPSTREAM. SIGHUP reloads the rules, SIGTERM drains and
-    stops, a second one stops at once.
+    Every setting is also a variable: --upstream is VESTIBULE_UPSTREAM. SIGHUP reloads rules, certificates and secrets,
+    SIGTERM drains and stops, a second one stops at once.
     """
     serve(file, values, watch=watch)
 

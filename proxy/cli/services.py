@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..edge.options import Upstream
     from ..engine.exchange import Exchange
     from ..observe.metrics import Metrics
+    from ..services.pem import PemFiles
     from ..services.perform import Services
     from ..services.secrets import Secrets
 
@@ -69,8 +70,8 @@ def choose_store(text: str, secrets: Secrets) -> Iterator[ChosenStore]:
         yield chosen
 
 
-def open_services(chosen: ChosenStore, url: str, upstream: Upstream, *, longest: float) -> Services:
-    """Open everything, in the worker; `longest` is how long an exchange may take."""
+def open_services(chosen: ChosenStore, files: PemFiles, url: str, upstream: Upstream, *, longest: float) -> Services:
+    """Open everything, in the worker; `files` are for the store's TLS, `longest` is how long an exchange may take."""
     from ..services.keys import KeySets
     from ..services.lookup import Lookups
     from ..services.outbound import Own
@@ -79,7 +80,7 @@ def open_services(chosen: ChosenStore, url: str, upstream: Upstream, *, longest:
 
     own = Own(url, upstream.authority, upstream.tls, upstream.server_name)
     return Services(
-        open_store(chosen.address, chosen.pepper),
+        open_store(chosen.address, chosen.pepper, files),
         Lookups(
             base=url,
             tls=upstream.tls,

@@ -39,16 +39,19 @@ from ..observe.log import Log, open_sink
 from ..observe.metrics import Metrics
 from ..observe.record_pipe import RecordPipe, RecordReader
 from ..observe.trace import Traces
+from ..services.pem import PemFiles
 from ..services.secrets import Secrets
 from ..settings import LEAST_MEMORY, Settings, is_loopback
 from .credentials import (
     ADMIN_TOKEN,
+    STORE,
     TLS,
     TRACING_TOKEN,
     UPSTREAM_TLS,
     CredentialSource,
     make_server_tls,
     make_upstream_tls,
+    store_contents,
     warn_of_ends,
 )
 from .services import ChosenStore, count_effects, open_services
@@ -298,7 +301,8 @@ class Serving:
         if most < limits.connections or upstreams < upstream.connections:
             log.event("warning", "few-descriptors", connections=most, upstream_connections=upstreams)
             upstream = replace(upstream, connections=upstreams)
-        services = open_services(self.store, self.url, upstream, longest=limits.deadlines.total)
+        store_files = PemFiles(store_contents(self.credentials))
+        services = open_services(self.store, store_files, self.url, upstream, longest=limits.deadlines.total)
 
         spans = self._spans(log)
 
@@ -334,11 +338,14 @@ class Serving:
             gateway.pool.options = replace(gateway.pool.options, tls=tls)
             services.renew(tls)
 
+        async def renew_store(found: Credentials) -> None:
+            store_files.write(store_contents(found))
+
         async def renew_tracing(found: Credentials) -> None:
             if spans is not None:
                 spans.renew(found.text(TRACING_TOKEN))
 
-        uses = {TLS: renew_tls, UPSTREAM_TLS: renew_upstream, TRACING_TOKEN: renew_tracing}
+        uses = {TLS: renew_tls, UPSTREAM_TLS: renew_upstream, STORE: renew_store, TRACING_TOKEN: renew_tracing}
         renewal = Renewal(board, self.credentials, uses, log.event)
         # One that starts after a reload has what the others have, or does not serve.
         await renewal.take()
@@ -370,6 +377,7 @@ class Serving:
         finally:
             pulse.close()
             await services.close()
+            store_files.close()
             if recorder is not None:
                 recorder.close()
             if spans is not None:

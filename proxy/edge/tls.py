@@ -5,11 +5,12 @@ Content and no paths: what was checked is what is used, whatever becomes of the 
 
 from __future__ import annotations
 
-import os
 import ssl
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC, datetime
+
+from ..services.pem import PemFiles
 
 # What the library says when certificate and key are good, each for itself; the second when they are of two kinds.
 _NO_PAIR = frozenset({"KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
@@ -34,8 +35,8 @@ def client_context(ca: bytes | None, cert: bytes | None, key: bytes | None) -> s
         if ca is None:
             context = ssl.create_default_context()
         else:
-            with _path(ca) as path:
-                context = ssl.create_default_context(cafile=path)
+            with closing(PemFiles({"ca": ca})) as files:
+                context = ssl.create_default_context(cafile=files.paths["ca"])
     except ssl.SSLError:
         raise PemError("there is no certificate of an authority in PEM form") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -69,8 +70,8 @@ def tell_time(end: float) -> str:
 
 def _load(context: ssl.SSLContext, cert: bytes, key: bytes) -> None:
     try:
-        with _path(cert) as chain, _path(key) as private:
-            context.load_cert_chain(chain, private, _refuse_to_decrypt)
+        with closing(PemFiles({"cert": cert, "key": key})) as files:
+            context.load_cert_chain(files.paths["cert"], files.paths["key"], _refuse_to_decrypt)
     except ssl.SSLError as error:
         if error.reason in _NO_PAIR:
             raise PemError("the key is not that of the certificate") from None
@@ -83,15 +84,3 @@ def _load(context: ssl.SSLContext, cert: bytes, key: bytes) -> None:
 def _refuse_to_decrypt() -> str:
     """Keep the library from asking at a terminal."""
     raise PemError("the key is encrypted, and nobody is there to ask for its passphrase")
-
-
-@contextmanager
-def _path(content: bytes) -> Iterator[str]:
-    """Give content a path in memory: the library reads nothing else."""
-    descriptor = os.memfd_create("pem")
-    try:
-        with open(descriptor, "wb", closefd=False) as file:
-            file.write(content)
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)

@@ -203,6 +203,23 @@ def test_a_certificate_is_told_before_it_ends(days: int, wanted: str, told: str,
     assert told in found["upstream TLS"]["text"]
 
 
+def test_our_own_certificate_is_told_before_it_ends_and_when_the_key_is_another(tmp_path: Path) -> None:
+    authority, end = trustme.CA(), dt.datetime.now(dt.UTC) + dt.timedelta(days=3, hours=1)
+    pair, other = (authority.issue_cert("shop.example", not_after=end) for _ in range(2))
+    cert, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    pair.cert_chain_pems[0].write_to_path(str(cert))
+    words = ("--upstream", "sandbox:kibo", "--tls-cert", cert, "--tls-key", key)
+    for private, wanted, told in (
+        (pair, "warn", "tls.cert: the certificate has 3 days left"),
+        (other, "fail", "the key is not that of the certificate"),
+    ):
+        private.private_key_pem.write_to_path(str(key))
+        key.chmod(0o600)
+        _, found = doctor(*words)
+        assert found["own TLS"]["state"] == wanted
+        assert told in found["own TLS"]["text"]
+
+
 def test_a_certificate_of_an_unknown_authority_is_refused() -> None:
     with serving(context(200, trustme.CA())) as port:
         code, found = doctor("--upstream", f"https://127.0.0.1:{port}")

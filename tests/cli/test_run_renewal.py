@@ -11,7 +11,7 @@ import signal
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import Queue
@@ -151,19 +151,13 @@ def test_a_pair_that_cannot_be_used_is_refused_whole_and_the_one_before_it_is_se
     rules = tmp_path / "rules.yaml"
     rules.write_text("version: 1\nrules: []\n")
 
-    def no_file() -> None:
-        key.unlink()
-
-    def pipe() -> None:
-        os.mkfifo(key)
-
-    broken = (
+    broken: tuple[tuple[Callable[[], None], str], ...] = (
         (lambda: put(cert, other.cert), "the key is not that of the certificate"),
         (lambda: put(cert, other.cert[:200]), "there is no whole certificate in PEM form"),
         (lambda: put(key, other.key[:100]), "there is no whole"),
         (lambda: put(key, b""), "there is no whole"),
-        (no_file, "No such file or directory"),
-        (pipe, "is not a file"),
+        (key.unlink, "No such file or directory"),
+        (lambda: os.mkfifo(key), "is not a file"),
     )
     with running(*flags(tmp_path, upstream, "--admin", "127.0.0.1:0", "--rules", rules)) as proxy:
         for break_it, cause in broken:
@@ -340,14 +334,17 @@ def test_the_upstream_sees_our_renewed_certificate_in_requests_and_in_the_calls_
     rules.write_text("version: 1\nrules: [{name: ask, before: [{lookup: {url: /look, into: found}}]}]\n")
     old = Pair(authority, name="proxy@internal").put(tmp_path)
     files = ("--upstream-tls-cert", tmp_path / "tls.crt", "--upstream-tls-key", tmp_path / "tls.key")
+    store = f"rediss://127.0.0.1:1?cert={tmp_path}/tls.crt&key={tmp_path}/tls.key"
     with mutual(authority) as (address, seen):
-        words = ("--upstream", address, *files, "--upstream-tls-ca", tmp_path / "ca.pem", "--rules", rules)
+        ca = ("--upstream-tls-ca", tmp_path / "ca.pem")
+        words = ("--upstream", address, *files, *ca, "--rules", rules, "--store", store)
         with running(*words) as proxy:
             assert proxy.call("GET", "/").status == 200
             assert [seen.get(timeout=PATIENCE) for _ in range(2)] == [old.serial] * 2
             new = Pair(authority, name="proxy@internal").put(tmp_path)
             put(tmp_path / "ca.pem", b"no certificate")
             proxy.process.send_signal(signal.SIGHUP)
+            proxy.event("reloaded", setting="store", keep=True)
             assert "of an authority" in proxy.event("reload-failed", setting="upstream.tls")["cause"]
             assert proxy.call("GET", "/").status == 200
             assert [seen.get(timeout=PATIENCE) for _ in range(2)] == [old.serial] * 2

@@ -148,7 +148,7 @@ def test_a_store_that_is_down_is_a_503_and_nothing_is_forwarded(tmp_path: Path, 
     [
         (["--store", "memory", *WORKERS], "store: `memory` is of one worker"),
         (["--store", "sqlite:/no/such/folder/store.db"], "the store /no/such/folder/store.db cannot be used"),
-        (["--store", "rediss://h?ca=/no/such/file"], "TLS /no/such/file cannot be read"),
+        (["--store", "rediss://h?ca=/no/such/file"], "store: /no/such/file: No such file or directory"),
         (["--store", "redis://:test-only@h:x"], "--store: the store's host and port"),
     ],
 )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..pem import PemFiles
 from . import Store, StoreError
 from .address import StoreAddress
 
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from .sqlite import SqliteStore
 
 
-def open_store(address: StoreAddress, pepper: bytes) -> Store:
+def open_store(address: StoreAddress, pepper: bytes, files: PemFiles | None = None) -> Store:
     """Open a store for this process, after any fork; raise StoreError.
 
     What leaves the process is sealed with `pepper`. What is kept in memory is not: there is nothing to hide it from.
+    `files` are read in the place of its files of TLS, by their names in the address.
     """
     if address.kind == "memory":
         from .memory import MemoryStore
@@ -25,7 +26,7 @@ def open_store(address: StoreAddress, pepper: bytes) -> Store:
         return MemoryStore(time.monotonic)
     from .sealed import SealedStore
 
-    return SealedStore(_sqlite(address) if address.kind == "sqlite" else _redis(address), pepper)
+    return SealedStore(_sqlite(address) if address.kind == "sqlite" else _redis(address, files), pepper)
 
 
 def check_store(address: StoreAddress) -> None:
@@ -44,14 +45,9 @@ def _sqlite(address: StoreAddress) -> SqliteStore:
     return SqliteStore(address.path)
 
 
-def _redis(address: StoreAddress) -> RedisStore:
+def _redis(address: StoreAddress, files: PemFiles | None = None) -> RedisStore:
     try:
         from .redis import RedisStore
     except ImportError:
         raise StoreError(f"the store {address} needs more to be installed: pip install 'vestibule[redis]'") from None
-    for file in filter(None, (address.ca, address.cert, address.key)):
-        try:
-            Path(file).read_bytes()
-        except OSError as error:
-            raise StoreError(f"the store's file for TLS {file} cannot be read: {error.strerror}") from None
-    return RedisStore(address)
+    return RedisStore(address, files)

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import secrets
 from collections import deque
+from dataclasses import replace
 from typing import Any
 
 from redis import exceptions
@@ -20,6 +21,7 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from ...engine.effects import Reserved
+from ..pem import PemFiles
 from . import StoreError
 from .address import StoreAddress
 from .window import BUSY
@@ -102,12 +104,23 @@ return 0
 
 
 class RedisStore:
-    """A store at an address; connections are made when they are first needed."""
+    """A store at an address; connections are made when they are first needed.
 
-    def __init__(self, address: StoreAddress) -> None:
+    `files` are read in the place of its files of TLS, by their names in the address; once they are replaced, no
+    connection from before is used for a new call.
+    """
+
+    def __init__(self, address: StoreAddress, files: PemFiles | None = None) -> None:
         self._shown = str(address)
+        self._files = files if files is not None else PemFiles({})
+        self._turn = self._files.turn
+        self._address = address
+        if files is not None:
+            at = files.paths.get
+            self._address = replace(address, ca=at("ca"), cert=at("cert"), key=at("key"))
         self._turns = asyncio.Semaphore(_CONNECTIONS)
-        self._client = _connect(address)
+        self._client = _connect(self._address)
+        self._retiring: set[asyncio.Task[None]] = set()
         self._abandoned: deque[tuple[str, str]] = deque(maxlen=_ABANDONED)
         self._giving_back: asyncio.Task[None] | None = None
         self._closed = False
@@ -145,14 +158,21 @@ class RedisStore:
 
     async def close(self) -> None:
         self._closed = True
+        for retiring in self._retiring:
+            retiring.cancel()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
         if self._giving_back is not None:
             self._giving_back.cancel()
             await asyncio.gather(self._giving_back, return_exceptions=True)
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                await self._client.aclose()
-        except (TimeoutError, OSError, exceptions.RedisError):
-            return
+        await _close(self._client)
+
+    def _renew(self) -> None:
+        """Connect anew from now on; calls under way end where they are."""
+        self._turn = self._files.turn
+        retiring = asyncio.create_task(_retire(self._client))
+        self._retiring.add(retiring)
+        retiring.add_done_callback(self._retiring.discard)
+        self._client = _connect(self._address)
 
     def _abandon(self, key: str, ticket: str) -> None:
         self._abandoned.append((key, ticket))
@@ -181,9 +201,12 @@ class RedisStore:
     async def _call(self, *words: Any) -> Any:
         try:
             async with asyncio.timeout(_PATIENCE), self._turns:
+                if self._turn != self._files.turn:
+                    self._renew()
+                client = self._client
                 # Before it knows its nodes, a cluster's client sends anything anywhere.
-                await self._client.initialize()
-                return await self._client.execute_command(*words)
+                await client.initialize()
+                return await client.execute_command(*words)
         except exceptions.NoScriptError:
             raise
         except Exception as error:
@@ -217,6 +240,22 @@ def _connect(address: StoreAddress) -> Any:
     (host, port), *_ = address.nodes
     options |= {"host": host, "port": port, "db": address.database, "retry": Retry(NoBackoff(), 0)}
     return Redis(max_connections=2 * _CONNECTIONS, ssl=address.tls, **options)
+
+
+async def _retire(client: Any) -> None:
+    """Close a client when the last of its calls has ended."""
+    try:
+        await asyncio.sleep(_PATIENCE)
+    finally:
+        await _close(client)
+
+
+async def _close(client: Any) -> None:
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await client.aclose()
+    except (TimeoutError, OSError, exceptions.RedisError):
+        return
 
 
 def _words(error: Exception) -> str:

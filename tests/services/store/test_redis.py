@@ -6,12 +6,13 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
 import trustme
 
+from proxy.services.pem import PemFiles
 from proxy.services.store import StoreError
 from proxy.services.store.address import parse_store
 from proxy.services.store.redis import RedisStore
@@ -249,10 +250,12 @@ async def test_databases_are_apart(server: Server) -> None:
 
 
 @asynccontextmanager
-async def encrypted(server: Server, tls: ssl.SSLContext) -> AsyncIterator[int]:
-    """Listen with TLS in front of a server that was built without it."""
+async def encrypted(server: Server, tls: ssl.SSLContext, seen: list[bytes] | None = None) -> AsyncIterator[int]:
+    """Listen with TLS in front of a server that was built without it; `seen` is given the certificates of clients."""
 
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if seen is not None:
+            seen.append(writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
         there, back = await asyncio.open_connection("127.0.0.1", server.port)
         await asyncio.gather(pass_on(reader, back), pass_on(there, writer))
 
@@ -285,6 +288,33 @@ async def test_with_tls_the_server_must_prove_its_name(tmp_path: Path, server: S
             else:
                 with pytest.raises(StoreError, match=words):
                     await store.increment(address, 60)
+            await store.close()
+
+
+async def test_once_its_files_are_replaced_calls_have_new_connections_with_them(server: Server) -> None:
+    authority = trustme.CA()
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(tls)
+    authority.configure_trust(tls)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    seen: list[bytes] = []
+
+    def issue() -> tuple[dict[str, bytes], bytes]:
+        made = authority.issue_cert("proxy@internal")
+        cert = made.cert_chain_pems[0].bytes()
+        files = {"ca": authority.cert_pem.bytes(), "cert": cert, "key": made.private_key_pem.bytes()}
+        return files, ssl.PEM_cert_to_DER_cert(cert.decode())
+
+    (before, first), (after, second) = issue(), issue()
+    async with encrypted(server, tls, seen) as port:
+        with closing(PemFiles(before)) as files:
+            address = parse_store(f"rediss://localhost:{port}?ca=/gone&cert=/gone&key=/gone")
+            store = RedisStore(address, files)
+            assert [await store.increment("renewed", 60) for _ in range(2)] == [1, 2]
+            assert seen == [first]
+            files.write(after)
+            assert [await store.increment("renewed", 60) for _ in range(2)] == [3, 4]
+            assert seen == [first, second]
             await store.close()
 
 
