@@ -42,18 +42,8 @@ from ..observe.trace import Traces
 from ..services.pem import PemFiles
 from ..services.secrets import Secrets
 from ..settings import LEAST_MEMORY, Settings, is_loopback
-from .credentials import (
-    ADMIN_TOKEN,
-    STORE,
-    TLS,
-    TRACING_TOKEN,
-    UPSTREAM_TLS,
-    CredentialSource,
-    make_server_tls,
-    make_upstream_tls,
-    store_contents,
-    warn_of_ends,
-)
+from .credentials import ADMIN_TOKEN, TRACING_TOKEN, CredentialSource, store_contents, warn_of_ends
+from .renewing import uses_of_admin, uses_of_worker
 from .services import ChosenStore, count_effects, open_services
 
 if TYPE_CHECKING:
@@ -247,14 +237,7 @@ class Serving:
                 inspector=self._inspect(board, reach),
             )
 
-            async def renew_token(found: Credentials) -> None:
-                admission.renew(found.text(ADMIN_TOKEN))
-
-            async def renew_upstream(found: Credentials) -> None:
-                reach.renew(await asyncio.to_thread(make_upstream_tls, found))
-
-            uses = {ADMIN_TOKEN: renew_token, UPSTREAM_TLS: renew_upstream}
-            renewal = Renewal(board, self.credentials, uses, log.event)
+            renewal = Renewal(board, self.credentials, uses_of_admin(admission, reach), log.event)
 
             async def begin(stop: asyncio.Event) -> None:
                 # Until this run is ready, the one before answers on the same socket, and says that it is.
@@ -329,23 +312,7 @@ class Serving:
             tell=log.event,
             beside=beside,
         )
-
-        async def renew_tls(found: Credentials) -> None:
-            server.renew(make_server_tls(found))
-
-        async def renew_upstream(found: Credentials) -> None:
-            tls = await asyncio.to_thread(make_upstream_tls, found)
-            gateway.pool.options = replace(gateway.pool.options, tls=tls)
-            services.renew(tls)
-
-        async def renew_store(found: Credentials) -> None:
-            store_files.write(store_contents(found))
-
-        async def renew_tracing(found: Credentials) -> None:
-            if spans is not None:
-                spans.renew(found.text(TRACING_TOKEN))
-
-        uses = {TLS: renew_tls, UPSTREAM_TLS: renew_upstream, STORE: renew_store, TRACING_TOKEN: renew_tracing}
+        uses = uses_of_worker(server, gateway, services, store_files, spans)
         renewal = Renewal(board, self.credentials, uses, log.event)
         # One that starts after a reload has what the others have, or does not serve.
         await renewal.take()

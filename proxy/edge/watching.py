@@ -32,30 +32,25 @@ async def watch(
 
     `began` is called once, when no change can be missed any more.
     """
-    try:
-        watched = []
-        if rules:
-            watched.append(_watch_rules(rules))
-        if files or folder is not None:
-            watched.append(_watch_files(files, folder))
-        firsts = [asyncio.ensure_future(anext(changes)) for changes in watched]
+    watched = []
+    if rules:
+        watched.append(_watch_rules(rules))
+    if files or folder is not None:
+        watched.append(_watch_files(files, folder))
+
+    async def follow(changes: _Changes) -> None:
+        try:
+            async for _ in changes:
+                changed()
+        except Exception as error:
+            tell("error", "watch-failed", cause=type(error).__name__)
+
+    async with asyncio.TaskGroup() as group:
+        for changes in watched:
+            group.create_task(follow(changes))
         # They watch from their first step on.
         await asyncio.sleep(0)
         began()
-        async with asyncio.TaskGroup() as group:
-            for first, changes in zip(firsts, watched, strict=True):
-                group.create_task(_follow(first, changes, changed))
-    except* Exception as errors:
-        tell("error", "watch-failed", cause=type(errors.exceptions[0]).__name__)
-
-
-async def _follow(
-    first: asyncio.Future[set[tuple[Change, str]]], changes: _Changes, changed: Callable[[], None]
-) -> None:
-    await first
-    changed()
-    async for _ in changes:
-        changed()
 
 
 def _watch_rules(paths: Sequence[str]) -> _Changes:
@@ -82,7 +77,7 @@ def _watch_files(paths: Sequence[str], folder: str | None) -> _Changes:
     """
     given = {link for path in (*paths, *([folder] if folder is not None else [])) for link in _links(path)}
     whole = Path(folder).resolve() if folder is not None else None
-    folders = {link.parent for link in given} | ({whole} if whole is not None else set())
+    folders = {link.parent for link in given} | ({whole} if whole is not None and whole.is_dir() else set())
 
     def matters(change: Change, path: str) -> bool:
         return Path(path) in given or (Path(path).parent == whole and change is not Change.modified)
