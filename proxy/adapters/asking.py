@@ -16,7 +16,7 @@ from aiohttp import web
 from ..edge.listener import Listener
 from ..edge.options import Trust
 from ..edge.sockets import open_socket
-from .processing import Worker
+from .processing import Processing, Worker
 
 Answer = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
@@ -145,8 +145,9 @@ def may_ask(peer: object, trust: Trust) -> bool:
     return address.is_loopback or any(address in network for network in trust.proxies)
 
 
-async def read_body(request: web.BaseRequest, worker: Worker, most: int) -> bytes | None:
-    """Read the body that came with a question: None when there is none, at most one byte more than `most`.
+async def read_body(request: web.BaseRequest, worker: Worker, processing: Processing) -> bytes | None:
+    """Read the body that came with a question: None when there is none, no more than shows that it is too long, and no
+    more while memory is short.
 
     Raises TimeoutError for one that does not come in time.
     """
@@ -154,6 +155,8 @@ async def read_body(request: web.BaseRequest, worker: Worker, most: int) -> byte
         return None
     found = bytearray()
     async with asyncio.timeout(worker.deadlines.body):
-        while len(found) <= most and (part := await request.content.readany()):
+        while len(found) <= processing.longest and (part := await request.content.readany()):
             found += part
-    return bytes(found[: most + 1])
+            if processing.hold(len(part)):
+                break
+    return bytes(found[: processing.longest + 1])

@@ -43,8 +43,9 @@ async def decide(worker: Worker, question: web.BaseRequest, manner: Manner) -> w
     try:
         answer = await _begin(worker, question, processing, bodies=manner.bodies)
         if answer is None:
-            processing.facts.status = 200
-            return _response(200, manner.allow(question, processing.exchange))
+            allowed = _response(200, manner.allow(question, processing.exchange))
+            processing.forward(heard=False)
+            return allowed
         if answer.status < 300:
             answer = processing.fault(500, "an answer that would let the request go on")
         return manner.refuse(answer)
@@ -53,18 +54,19 @@ async def decide(worker: Worker, question: web.BaseRequest, manner: Manner) -> w
 
 
 async def _begin(worker: Worker, question: web.BaseRequest, processing: Processing, *, bodies: bool) -> Response | None:
+    request = processing.exchange.request
     if processing.needs_request:
         if not bodies:
             return await processing.refuse(500, "a rule reads the body, which the proxy that asks does not send")
         try:
-            content = await read_body(question, worker, processing.longest)
+            content = await read_body(question, worker, processing)
         except TimeoutError:
             return await processing.refuse(408, "the body did not come in time")
-        request = processing.exchange.request
         if content is None and seems_to_have_body(request):
             return await processing.refuse(500, "the proxy that asks did not send the body, which a rule reads")
-        request.content = content
-        processing.facts.received = len(content or b"")
+        processing.receive(content)
+    elif question.body_exists or seems_to_have_body(request):
+        processing.miss(0)
     return await processing.begin()
 
 

@@ -5,6 +5,7 @@ Only the request is told, so only the phase `before` runs. What a rule reads of 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import grpc
@@ -37,7 +38,7 @@ async def start(worker: Worker, address: str, *, most: int) -> GrpcServer:
     async def check(question: Any, context: aio.ServicerContext[Any, Any]) -> messages.CheckResponse:
         with calls:
             await admit(worker, context)
-            return await decide(worker, question, commit(context))
+            return await decide(worker, question, partial(commit, context))
 
     handler = grpc.unary_unary_rpc_method_handler(
         check,
@@ -90,8 +91,8 @@ def _source(question: Any) -> str:
 
 
 async def _begin(processing: Processing, head: Head, told: Any) -> Response | None:
+    request = processing.exchange.request
     if processing.needs_request:
-        request = processing.exchange.request
         if head.length > processing.longest:
             return await processing.refuse(413, "the body is over the limit")
         content = told.raw_body or told.body.encode()
@@ -100,8 +101,10 @@ async def _begin(processing: Processing, head: Head, told: Any) -> Response | No
             return await processing.refuse(413, "Envoy told a part of the body: it is over max_request_bytes")
         if not content and (partial or _has_body(head, request)):
             return await processing.refuse(500, _NOT_TOLD)
-        request.content = content or None
-        processing.facts.received = len(content)
+        processing.hold(len(content))
+        processing.receive(content or None)
+    elif _has_body(head, request):
+        processing.miss(head.length)
     return await processing.begin()
 
 
@@ -123,7 +126,7 @@ def _allow(processing: Processing, head: Head, *, trusted: bool) -> messages.Che
     allowed.headers_to_remove.extend(name.decode("latin-1") for name in edits.removed)
     correlation = dialects.correlation_header(exchange.dialect)
     allowed.response_headers_to_add.extend(options([(correlation, [exchange.correlation.encode()])], raw=False))
-    processing.facts.status = 200
+    processing.forward(heard=False)
     return reply
 
 

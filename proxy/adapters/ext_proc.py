@@ -97,6 +97,8 @@ class _Stream:
         self._context = context
         self._ending = ending
         self._processing: Processing | None = None
+        # Whether anything was said yet, from which on Envoy asks nobody else.
+        self._said = False
         # Whether the last word is said; once Envoy has it, it cancels the stream.
         self._over = False
         # Whether the bodies of the request and of the answer come, and whether a rule may read the latter.
@@ -152,7 +154,7 @@ class _Stream:
         except (Refusal, Unreadable) as refused:
             await self._answer(unread(worker, peer.ip, refused.status, refused.cause))
             return
-        processing = self._processing = Processing(worker, request, commit(self._context))
+        processing = self._processing = Processing(worker, request, self._commit)
         self._reads_answers = _may_read_answers(processing)
         if self._reads_answers and not self._modes[1]:
             # It would let answers go as they are.
@@ -167,8 +169,11 @@ class _Stream:
             if body.HasField("response_headers"):
                 await self._too_early(processing, body)
                 return
-            request.content = body.request_body.body
-            processing.facts.received = len(request.content)
+            content = body.request_body.body
+            processing.hold(len(content))
+            processing.receive(content)
+        elif not message.request_headers.end_of_stream:
+            processing.miss(head.length)
         received = request.content
         answer = await processing.begin()
         if answer is not None:
@@ -179,6 +184,7 @@ class _Stream:
         except Refusal as refusal:
             await self._answer(processing.fault(refusal.status, refusal.cause))
             return
+        processing.forward()
         if with_body:
             content = processing.exchange.request.content
             pseudo[b":path"] = processing.exchange.request.url.encode("latin-1")
@@ -188,6 +194,10 @@ class _Stream:
         else:
             await self._go_on("request_headers", _common(edits, pseudo))
         await self._response(processing)
+
+    async def _commit(self) -> None:
+        if not self._said:
+            await commit(self._context)
 
     async def _go_on(self, what: str, common: messages.CommonResponse | None = None, *, body: bool = False) -> None:
         """Reply to a head, and say whether its body is to come."""
@@ -203,6 +213,7 @@ class _Stream:
             reply.mode_override.CopyFrom(_MODES[wanted])
             if of_request and body:
                 part.response.header_mutation.set_headers.extend(options([(b":path", [_HELD])], raw=True))
+        self._said = True
         await self._context.write(reply)
 
     async def _response(self, processing: Processing) -> None:
@@ -233,6 +244,8 @@ class _Stream:
             response.content = (await self._next("response_body")).response_body.body
         elif reads and not bodyless:
             response.content = b""
+        elif not (ended or bodyless):
+            processing.miss(head.length, of_answer=True)
         received = response.content
         answer = await processing.after(response)
         # What replaces a body that passes by can only be said as an answer of its own.

@@ -18,7 +18,7 @@ from grpc_health.v1 import health, health_pb2
 
 from ..edge.sockets import ListenError
 from .asking import may_ask
-from .processing import Commit, Worker
+from .processing import Worker
 
 # What a message holds beside a body: the head of the exchange and its attributes.
 _BESIDE = 1 << 20
@@ -88,9 +88,9 @@ async def admit(worker: Worker, context: aio.ServicerContext[Any, Any]) -> None:
     await context.abort(grpc.StatusCode.PERMISSION_DENIED, "only a trusted proxy may ask")
 
 
-def commit(context: aio.ServicerContext[Any, Any]) -> Commit:
-    """Give what tells Envoy that its call is being answered: from then on it asks no other instance instead."""
-    return lambda: context.send_initial_metadata(())
+async def commit(context: aio.ServicerContext[Any, Any]) -> None:
+    """Tell Envoy that its call is being answered: from then on it asks no other instance instead."""
+    await context.send_initial_metadata(())
 
 
 async def start(

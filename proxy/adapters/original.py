@@ -47,6 +47,8 @@ class Original:
             raise Refusal(400, "the scheme of the request is neither http nor https")
         peer = Peer(self.hops[-1], self.scheme, _PORTS[self.scheme], worker.trust)
         head = read_request(self, peer, worker.bounds, worker.trust)
+        if worker.memory.short:
+            raise Refusal(503, "the proxy is short of memory")
         if head.upgrade is not None and not upgrades:
             raise Refusal(400, "the upgrade is not supported")
         origin = head.origin

@@ -126,6 +126,9 @@ def _play(playback: Playback, record: Record) -> Outcome | Unknown:
 
 def _doubt(record: Record, played: Outcome, ruleset: Ruleset) -> str | None:
     """Say in what the old rules do not do what was recorded."""
+    if played.answer is None and record.forwarded is not None and record.status is None and not record.hung_up:
+        # The request went on, and nobody told what it was answered.
+        return None
     if record.recording == "har" or (played.status, played.verdict.by) == (record.status, record.verdict.by):
         return None
     recorded = f"{record.status or 'no answer'} ({record.verdict.rule or record.verdict.by or 'nobody'})"

@@ -212,7 +212,7 @@ def _headers(lines: Lines, side: Any) -> Headers:
 
 def _content(body: Body | None, headers: Headers, what: str) -> bytes | None:
     """Give a body as it was sent; raise Unknown when its text is not recorded."""
-    if body is None or not body.size:
+    if body is None or not (body.size or body.why):
         return None
     if body.text is None:
         raise Unknown(f"{what} is not recorded: {body.why or 'it has no text'}")

@@ -19,7 +19,7 @@ from ..engine.body import media_type
 from ..engine.effects import Answer, Effect, FetchKeys, Lookup, StoreGet
 from ..engine.errors import EffectFailed, Side, Unreadable
 from ..engine.exchange import Exchange
-from ..engine.message import Headers, Line, Request
+from ..engine.message import Headers, Line, Request, Response
 from ..engine.ruleset import Redaction
 from ..language.secret_names import Names
 from . import redact
@@ -152,6 +152,7 @@ class Recorder:
             )
             answer = ResponseRecord(status, maker.lines(lines), reason, body)
         verdict = exchange.verdict
+        answered = None if tape.unheard else facts.status or None
         record = Record(
             id=redact.text(exchange.correlation),
             recording=self._key.name,
@@ -164,7 +165,7 @@ class Recorder:
             rules=exchange.ruleset.revision,
             ran=list(exchange.ran),
             verdict=VerdictRecord(
-                verdict.by if facts.status else None, verdict.rule, verdict.step, verdict.action, verdict.denies,
+                verdict.by if answered else None, verdict.rule, verdict.step, verdict.action, verdict.denies,
                 *(text and maker.told(text) for text in (verdict.code, verdict.reason, verdict.detail, verdict.cause)),
             ),
             own_ms=round(facts.total - (facts.upstream or 0.0), 3),
@@ -175,7 +176,7 @@ class Recorder:
             answer=answer,
             pid=self._pid,
             operation=exchange.operation.name if exchange.operation is not None else None,
-            status=facts.status or None,
+            status=answered,
             effects=[found for one in tape.effects if (found := maker.effect(*one)) is not None],
             notes=[NoteRecord(one.kind, one.rule, one.level, maker.told(one.message)) for one in exchange.notes],
             returned=redact.text(exchange.continues) if exchange.continues is not None else None,
@@ -205,6 +206,8 @@ class _Maker:
         return RequestRecord(method, self._cover.target(*target), self.lines(lines), body)
 
     def caught(self, lines: list[Line], caught: Caught, side: Side) -> Body | None:
+        if caught.untold:
+            return Body(caught.size, why="not told by the proxy that asks")
         if not caught.size:
             return None
         content = caught.content
@@ -346,15 +349,19 @@ def _read_lines(lines: list[bytes]) -> list[Line]:
     return found
 
 
-def _read_request(head: bytes) -> tuple[str, tuple[str, str | None], list[Line]]:
-    """Read a head that we wrote."""
+def _read_request(head: bytes | Request) -> tuple[str, tuple[str, str | None], list[Line]]:
+    """Read a head that we wrote, or that was given to another proxy."""
+    if isinstance(head, Request):
+        return head.method, (head.path, head.query), list(head.headers.lines)
     first, *lines = head.split(b"\r\n")
     method, target, _ = first.decode("latin-1").split(" ", 2)
     path, mark, query = target.partition("?")
     return method, (path, query if mark else None), _read_lines(lines)
 
 
-def _read_response(head: bytes) -> tuple[int, str, list[Line]]:
+def _read_response(head: bytes | Response) -> tuple[int, str | None, list[Line]]:
+    if isinstance(head, Response):
+        return head.status, head.reason, list(head.headers.lines)
     first, *lines = head.split(b"\r\n")
     _, status, reason = first.decode("latin-1").split(" ", 2)
     return int(status), reason, _read_lines(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,9 +14,12 @@ from google.protobuf.struct_pb2 import Struct
 from grpc import aio
 
 from proxy.adapters import ext_proc
+from proxy.edge.deadlines import Wheel
 from proxy.edge.gateway import Record, Tell
+from proxy.edge.memory import Memory
 from proxy.edge.options import Bounds, Deadlines, Trust
 from proxy.edge.sockets import address_of, reserve
+from proxy.edge.turn import Turn
 from proxy.engine import dialects
 from proxy.engine.effects import Effect
 from proxy.engine.errors import EffectFailed
@@ -26,6 +29,7 @@ from proxy.engine.ruleset import Ruleset
 from proxy.language.compile import Options, build
 from proxy.language.document import Source
 from proxy.observe.facts import Facts
+from proxy.observe.recorder import Recorder
 from proxy.observe.trace import Traces
 from tests.wire import LOOPBACK, PATIENCE
 
@@ -45,6 +49,12 @@ async def nothing_works(effect: Effect, _: Exchange) -> Any:
     raise EffectFailed(f"nothing performs {type(effect).__name__}")
 
 
+def memory(cap: int = 0) -> Memory:
+    """Count what is held, against a cap if there is one."""
+    wheel = Wheel(Turn(asyncio.get_running_loop()))
+    return Memory(wheel, cap, tell=lambda: None, relieve=lambda: None)
+
+
 class PlainWorker:
     """A worker of an adapter, which keeps what is recorded and told."""
 
@@ -57,6 +67,8 @@ class PlainWorker:
         self.clock: Callable[[], float] = lambda: 1_767_225_600.0
         self.entropy = os.urandom
         self.traces: Traces | None = None
+        self.recorder: Recorder | None = None
+        self.memory = memory()
         self.record: Record = self._record
         self.tell: Tell = self._tell
         self.perform: Callable[[Effect, Exchange], Awaitable[Any]] = nothing_works
@@ -101,12 +113,13 @@ class Stream:
 
     async def head(
         self, path: str, *, method: str = "GET", ends: bool = True, holds_answers: bool = True, content_type: str = "",
-        content_length: str = "",
+        content_length: str = "", more: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         """Tell the head of a request."""
         told = {":method": method, ":path": path, ":authority": "shop.example", ":scheme": "https"}
         told |= {"content-type": content_type} if content_type else {}
         told |= {"content-length": content_length} if content_length else {}
+        told |= more or {}
         await self.say(
             request_headers=_headers(told, ends=ends),
             attributes=attributes(SOURCE),
@@ -114,10 +127,12 @@ class Stream:
         )
 
     async def answer(
-        self, status: int = 200, *, ends: bool = True, details: str = "via_upstream", content_type: str = ""
-    ) -> None:
+        self, status: int = 200, *, ends: bool = True, details: str = "via_upstream", content_type: str = "",
+        more: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         """Tell the head of an answer."""
         told = {":status": str(status)} | ({"content-type": content_type} if content_type else {})
+        told |= more or {}
         why = attributes({"response.code_details": details})
         await self.say(response_headers=_headers(told, ends=ends), attributes=why)
 
@@ -162,15 +177,22 @@ async def processing(
         address = address_of(held)
         served = await ext_proc.start(worker, address, most=most)
     try:
-        async with aio.insecure_channel(address, options=[("grpc.max_send_message_length", -1)]) as channel:
-            method = channel.stream_stream(
-                f"/{ext_proc.SERVICE}/Process",
-                request_serializer=messages.ProcessingRequest.SerializeToString,
-                response_deserializer=messages.ProcessingResponse.FromString,
-            )
-            yield lambda: Stream(method()), served.stop
+        async with streams(address) as open_stream:
+            yield open_stream, served.stop
     finally:
         await served.stop(0)
+
+
+@asynccontextmanager
+async def streams(address: str) -> AsyncIterator[Callable[[], Stream]]:
+    """Connect to who serves external processing; gives what opens a stream."""
+    async with aio.insecure_channel(address, options=[("grpc.max_send_message_length", -1)]) as channel:
+        method = channel.stream_stream(
+            f"/{ext_proc.SERVICE}/Process",
+            request_serializer=messages.ProcessingRequest.SerializeToString,
+            response_deserializer=messages.ProcessingResponse.FromString,
+        )
+        yield lambda: Stream(method())
 
 
 def headers_of(mutation: Any) -> dict[str, list[str]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
+from proxy.edge.memory import Memory
 from proxy.edge.options import Bounds, Deadlines, Trust
 from proxy.engine import dialects, run
 from proxy.engine.effects import Effect
@@ -29,6 +30,7 @@ from proxy.language.cases.model import Play
 from proxy.language.cases.playing import Answers, Played, Playing, Stage
 from proxy.language.cases.rehearsing import NotGivenError, Waiting
 from proxy.observe.facts import Facts
+from tests.adapters.asking import memory
 from tests.wire import LOOPBACK, PATIENCE, Message, Wire
 
 _BODYLESS = frozenset({204, 304})
@@ -44,6 +46,8 @@ class CasesWorker:
         self.deadlines = Deadlines()
         self.trust = Trust()
         self.traces = None
+        self.recorder = None
+        self.memory: Memory
         self.stage: Stage | None = None
         self.current: Carried | None = None
         self.owners: dict[int, tuple[Exchange, Carried]] = {}
@@ -214,6 +218,7 @@ class Carrier:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
+        self.worker.memory = memory()
         self._server = await asyncio.start_server(self._serve, LOOPBACK, 0)
         self.port = self._server.sockets[0].getsockname()[1]
 

@@ -118,7 +118,7 @@ class _Casting:
                 headers[key] = text
         if headers:
             given["headers"] = headers
-        if body is None or not body.size:
+        if body is None or not (body.size or body.why):
             return
         if body.text is None:
             self.notes.append(f"{what} is not recorded: {body.why or 'it has no text'}; here it has none")
