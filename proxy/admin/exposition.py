@@ -74,8 +74,8 @@ _RUN: dict[str, Family] = {
     "credentials_reload_ok": Family("gauge", "Whether the last reload took certificates, keys and tokens."),
     "certificate_expiry_time_seconds": Family(
         "gauge",
-        "When a certificate of ours ends, the one of the worker whose ends first: `tls`, what clients see; "
-        "`upstream.tls`, what the upstream sees.",
+        "When a certificate of ours ends, on the worker where it ends first: `tls` is the one that clients see, "
+        "`upstream.tls` the upstream, `store` the store.",
         ("setting",),
     ),
     "rules_taken_time_seconds": Family("gauge", "When the rules that are served were taken."),

@@ -126,10 +126,9 @@ def current(board: Board, start: Credentials) -> Credentials:
     return found if found.generation else start
 
 
-def make_server_tls(credentials: Credentials) -> ssl.SSLContext | None:
-    """Build the TLS of listening sockets, if there is any."""
-    found = credentials.part(TLS)
-    return server_context(found["tls.cert"], found["tls.key"]) if found else None
+def make_server_tls(credentials: Credentials) -> ssl.SSLContext:
+    """Build the TLS of listening sockets."""
+    return server_context(credentials.contents[f"{TLS}.cert"], credentials.contents[f"{TLS}.key"])
 
 
 def make_upstream_tls(credentials: Credentials) -> ssl.SSLContext:

@@ -219,7 +219,7 @@ class _Run:
             secure = url.startswith("https:")
             upstream_tls = make_upstream_tls(credentials) if secure else None
             upstream = make_upstream(url, self.settings, upstream_tls) if url else NOWHERE
-            tls = make_server_tls(credentials)
+            tls = make_server_tls(credentials) if self.settings.tls.cert is not None else None
             try:
                 store = stack.enter_context(choose_store(self.settings.store, self.secrets))
             except StoreError as error:

@@ -63,8 +63,7 @@ class Listener(Generic[_Connection]):
         self._host = host
         self._loop = host.loop
         self._socket = sock
-        # What it is when a connection is taken holds for that connection.
-        self.tls = tls
+        self._tls = tls
         self._most = most
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -119,12 +118,12 @@ class Listener(Generic[_Connection]):
 
     async def _open(self, sock: socket.socket, connection: _Connection) -> None:
         host = self._host
-        secure = self.tls is not None
+        secure = self._tls is not None
         try:
             await self._loop.connect_accepted_socket(
                 lambda: connection,
                 sock,
-                ssl=self.tls,
+                ssl=self._tls,
                 ssl_handshake_timeout=host.deadlines.header if secure else None,
                 ssl_shutdown_timeout=host.deadlines.linger if secure else None,
             )

@@ -13,14 +13,11 @@ import gc
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from .gateway import Gateway
 from .listener import Listener
 from .memory import keep_freed
-
-if TYPE_CHECKING:
-    from .downstream import Connection
 
 
 def settle() -> None:
@@ -68,7 +65,6 @@ class Server:
         self.drain = drain
         self.tell = tell
         self.beside = beside
-        self._listeners: list[Listener[Connection]] = []
         self._stop = asyncio.Event()
         self._now = asyncio.Event()
 
@@ -78,17 +74,26 @@ class Server:
             self._now.set()
         self._stop.set()
 
-    def renew(self, tls: ssl.SSLContext | None) -> None:
-        """Take this for connections that come from now on; those that are there keep theirs."""
-        self.tls = tls
-        for listener in self._listeners:
-            listener.tls = tls
+    def renew(self, tls: ssl.SSLContext) -> None:
+        """Let connections that come from now on have what is in this context; those that are there keep what they have.
+
+        The context of the start stays, as the workers share the keys of its session tickets: a client that comes back
+        to another worker need not shake hands anew. This is called for every handshake, also of clients that name no
+        server, and one in which it fails is broken off.
+        """
+
+        def choose(connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
+            connection.context = tls
+
+        if self.tls is None:
+            raise RuntimeError("a run that began without TLS has none")
+        self.tls.sni_callback = choose
 
     async def serve(self, ready: Callable[[], None], draining: Callable[[], None]) -> None:
         """Serve until stopped; `ready` is called when connections are taken, `draining` when a stop begins."""
         loop = self.gateway.loop
         settle()
-        self._listeners = [Listener(self.gateway, sock, tls=self.tls, most=self.most) for sock in self.sockets]
+        listeners = [Listener(self.gateway, sock, tls=self.tls, most=self.most) for sock in self.sockets]
         ready()
         self.tell("info", "ready", rules=len(self.gateway.ruleset.rules), revision=self.gateway.ruleset.revision)
         await self._stop.wait()
@@ -100,7 +105,7 @@ class Server:
         end = loop.time() + self.delay + self.drain
         if self.delay:
             await self._wait(self.delay)
-        for listener in self._listeners:
+        for listener in listeners:
             listener.close()
         stopping = [loop.create_task(one.stop(max(end - loop.time(), 0.0))) for one in self.beside]
         self.tell("info", "closed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import http.server
 import os
@@ -73,11 +74,16 @@ def flags(folder: Path, upstream: str, *more: str | Path) -> tuple[str | Path, .
     return ("--upstream", upstream, *files, *more)
 
 
-def connect(proxy: Proxy, authority: trustme.CA) -> ssl.SSLSocket:
-    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority.configure_trust(trusting)
+@functools.cache
+def trusting(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.configure_trust(context)
+    return context
+
+
+def connect(proxy: Proxy, authority: trustme.CA, session: ssl.SSLSession | None = None) -> ssl.SSLSocket:
     plain = socket.create_connection(("127.0.0.1", proxy.port), timeout=PATIENCE)
-    return trusting.wrap_socket(plain, server_hostname=NAME)
+    return trusting(authority).wrap_socket(plain, server_hostname=NAME, session=session)
 
 
 def serial(client: ssl.SSLSocket) -> int:
@@ -130,9 +136,14 @@ def test_a_renewed_certificate_is_served_by_every_worker_and_open_connections_go
             new = Pair(authority, until=datetime(2101, 2, 3, 4, 5, 6, tzinfo=UTC)).put(tmp_path)
             assert reload(proxy) == ["2101-02-03T04:05:06Z"] * WORKERS
             assert b" 200 " in ask_on(client)
+            session = None
             for worker in workers_of(proxy):
-                with only(proxy, worker):
-                    assert served(proxy, authority) == new.serial
+                with only(proxy, worker), connect(proxy, authority, session) as another:
+                    assert serial(another) == new.serial
+                    # Who was at one worker need not shake hands anew at another.
+                    assert another.session_reused is (session is not None)
+                    ask_on(another)
+                    session = another.session
             # One that starts later has it too, even when the files are no longer what they were.
             (tmp_path / "tls.crt").unlink()
             worker, *_ = workers_of(proxy)
