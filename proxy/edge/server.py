@@ -78,10 +78,10 @@ class Server:
         """Let connections that come from now on have what is in this context; those that are there keep what they have.
 
         The context of the start stays, as the workers share the keys of its session tickets: a client that comes back
-        to another worker need not shake hands anew. This is called for every handshake, also of clients that name no
-        server, and one in which it fails is broken off.
+        to another worker need not shake hands anew.
         """
 
+        # It is called in every handshake, also of a client that names no server; one in which it fails is broken off.
         def choose(connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
             connection.context = tls
 
