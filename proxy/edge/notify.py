@@ -68,7 +68,7 @@ class ServiceManager:
             if not run.holds:
                 told = f"a change of the rules has mistakes, and is not served; {told}"
             if not run.credentials_hold:
-                told = f"a certificate, key or token cannot be used, and the one before it is kept; {told}"
+                told = f"a certificate, key or token cannot be used, and the one before is kept; {told}"
             self._waits = not self._send(f"READY=1\nSTATUS={told}")
 
     def reloading(self) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.running import PATIENCE, Proxy, running
 from tests.serving import answering
@@ -102,6 +103,23 @@ def test_a_reload_of_rules_with_a_mistake_is_over_too_and_says_so(tmp_path: Path
         assert told["READY"] == "1"
         assert told["STATUS"].startswith("a change of the rules has mistakes, and is not served; 1 rule, revision ")
         assert proxy.call("GET", "/").headers["X-Tag"] == "one"
+        assert proxy.stop() == 0
+
+
+def test_a_reload_of_a_key_that_is_not_that_of_the_certificate_is_over_too_and_says_so(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    pair, other = (authority.issue_cert("shop.example") for _ in range(2))
+    cert, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    pair.cert_chain_pems[0].write_to_path(str(cert))
+    pair.private_key_pem.write_to_path(str(key))
+    with managed(str(tmp_path / "notify"), "--tls-cert", cert, "--tls-key", key) as (manager, proxy):
+        manager.hear()
+        other.private_key_pem.write_to_path(str(key))
+        proxy.process.send_signal(signal.SIGHUP)
+        assert "RELOADING" in manager.hear()
+        told = manager.hear()
+        assert told["READY"] == "1"
+        assert told["STATUS"].startswith("a certificate, key or token cannot be used, and the one before is kept; 0 ")
         assert proxy.stop() == 0
 
 
