@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -28,9 +29,12 @@ class Recording:
         if self.settings.file is not None:
             os.close(open_recording(self.settings.file))
 
-    def open(self, tell: Tell, *writers: Writer) -> Recorder:
-        """Make the recorder of a worker, which writes to the file, if there is one, and to these writers."""
+    def open(self, tell: Tell, tokens: Callable[[], frozenset[str]], *writers: Writer) -> Recorder:
+        """Make the recorder of a worker, which writes to the file, if there is one, and to these writers.
+
+        `tokens` gives those that the worker has from a reload, and no record may hold either.
+        """
         given = self.settings
         files = [RecordFile(given.file, given.size, tell=tell)] if given.file is not None else []
         selection = Selection(given.fraction, frozenset(given.operations), given.body)
-        return Recorder(self.key, selection, [*files, *writers], secrets=self.secrets.values)
+        return Recorder(self.key, selection, [*files, *writers], secrets=lambda: self.secrets.values() | tokens())

@@ -297,7 +297,7 @@ class Serving:
 
         perform = count_effects(services.perform, metrics)
         memory = choose_memory(limits.memory, memory_limit(), settings.workers, log.event)
-        recorder = self._open_recorder(log)
+        recorder = self._open_recorder(log, lambda: renewal.used.tokens)
         gateway = make_gateway(
             settings, ruleset, upstream, record, perform, log.event, memory=memory, recorder=recorder
         )
@@ -360,12 +360,12 @@ class Serving:
         token = self.credentials.text(TRACING_TOKEN)
         return Spans(given.endpoint, service=given.service, upstream=upstream, tell=log.event, token=token)
 
-    def _open_recorder(self, log: Log) -> Recorder | None:
+    def _open_recorder(self, log: Log, tokens: Callable[[], frozenset[str]]) -> Recorder | None:
         if self.recording is None:
             return None
         if self.inspection is None:
-            return self.recording.open(log.event)
-        return self.recording.open(log.event, RecordPipe(self.inspection.ends[1], asyncio.get_running_loop()))
+            return self.recording.open(log.event, tokens)
+        return self.recording.open(log.event, tokens, RecordPipe(self.inspection.ends[1], asyncio.get_running_loop()))
 
     def _current(self, board: Board, log: Log) -> tuple[Ruleset, int]:
         """Give the rules of the last reload, to a worker that starts after it; without one those of the start."""

@@ -146,6 +146,10 @@ class Credentials(msgspec.Struct):
         content = self.contents.get(name)
         return None if content is None else content.decode()
 
+    @property
+    def tokens(self) -> frozenset[str]:
+        return frozenset(content.decode() for name, content in self.contents.items() if name.endswith(".token"))
+
 
 class Board:
     """The pages of a run: two for each worker, one for the supervisor, two for what the last reloads found to hold."""

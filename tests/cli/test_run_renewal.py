@@ -276,6 +276,12 @@ def test_a_replaced_admin_token_is_asked_for_and_the_old_one_lets_nobody_stay(up
         proxy.event("reloaded", setting="admin.token")
         assert ask(proxy.admin, "/metrics", bearer("test-only-one")).status == 401
         assert ask(proxy.admin, "/metrics", bearer("test-only-two")).status == 200
+        # No record holds it either, wherever it stands.
+        proxy.call("GET", "/", headers={"X-Odd": "it is test-only-two"})
+        while (record := ask(proxy.admin, "/inspect/api/exchanges/1", bearer("test-only-two"))).status == 404:
+            pass
+        assert b"it is " in record.body
+        assert b"test-only" not in record.body
         with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
             stream.read()
         listening.close()
