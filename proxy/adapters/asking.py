@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import logging
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
 from ..edge.listener import Listener
 from ..edge.options import Trust
+from ..edge.quiet import Quiet
 from ..edge.sockets import open_socket
 from .processing import Processing, Worker
 
@@ -22,62 +22,33 @@ Answer = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
 # How long who is not heard may keep a connection, in seconds.
 _PATIENCE = 5.0
-_silent = logging.getLogger("vestibule.asking")
-_silent.disabled = True
 
 
-class Asker(web.RequestHandler):
+class Asker(Quiet):
     """The connection of one proxy that asks."""
 
-    __slots__ = ("_desk", "_end", "heard")
+    __slots__ = ("_trust", "heard")
+
+    malformed = "the question is malformed\n"
+    failed = "the question could not be answered\n"
 
     def __init__(self, desk: Desk) -> None:
         bounds = desk.worker.bounds
         super().__init__(
-            desk.server,
-            loop=desk.loop,
-            access_log=_silent,
-            logger=_silent,
+            desk,
             auto_decompress=False,
             max_line_size=bounds.head,
             max_field_size=bounds.head,
             max_headers=2 * bounds.headers,
         )
-        self._desk = desk
-        self._end: asyncio.TimerHandle | None = None
+        self._trust = desk.worker.trust
         self.heard = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        desk = self._desk
-        desk.opening.discard(self)
-        desk.connections.add(self)
-        self.heard = may_ask(transport.get_extra_info("peername"), desk.worker.trust)
+        self.heard = may_ask(transport.get_extra_info("peername"), self._trust)
         if not self.heard:
-            self._end = desk.loop.call_later(_PATIENCE, self.cut)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self._desk.connections.discard(self)
-        if self._end is not None:
-            self._end.cancel()
-        super().connection_lost(exc)
-
-    def cut(self) -> None:
-        """Cut the connection, whatever is under way."""
-        if self.transport is not None:
-            self.transport.abort()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        words = "the question could not be answered\n" if status >= 500 else "the question is malformed\n"
-        response = web.Response(status=status, text=words, headers={"Server": "vestibule"})
-        response.force_close()
-        return response
+            self.end_after(_PATIENCE)
 
 
 class Desk:

@@ -242,7 +242,7 @@ def _doubts(record: Record, played: Played, ruleset: Ruleset) -> list[str]:
         notes.append("the rules are not those that it was recorded with")
     unheard = record.status is None and record.forwarded is not None and not record.hung_up
     if unheard and decision.by == "upstream":
-        notes.append("the answer to it was not told here")
+        notes.append(f"what it was answered was not told; here it is a {decision.status}")
     elif (decision.status, decision.by) != (record.status, record.verdict.by):
         was = f"{record.status or 'no answer'} ({record.verdict.rule or record.verdict.by or 'nobody'})"
         now = f"{decision.status or 'no answer'} ({decision.rule or decision.by})"
