@@ -148,6 +148,11 @@ def test_what_a_recording_does_not_tell_is_said() -> None:
     notes = run(job("explain", rules, long)).notes
     assert notes[0] == "the request's body is not recorded: longer than what is recorded; here it has none"
     assert notes[-1].startswith("it does not end as it did: 201 (upstream) then, 200 (upstream) here")
+    asked = RequestRecord("POST", "/in", [], Body(0, why="not told by the proxy that asks"))
+    untold = record(request=asked, forwarded=asked, upstream=None, status=None, verdict=VerdictRecord(None))
+    notes = run(job("explain", rules, untold)).notes
+    assert notes[0] == "the request's body is not recorded: not told by the proxy that asks; here it has none"
+    assert notes[-1] == "what it was answered was not told; here it is a 200"
 
 
 def test_the_kind_of_a_key_is_known_without_the_key() -> None:

@@ -176,6 +176,20 @@ def test_what_was_denied_and_now_is_forwarded_changes_though_its_answer_is_unkno
     assert fields(found.changed[0])["answered by"][1] == "forwarded, the answer is not recorded"
 
 
+def test_of_a_request_that_another_proxy_sent_on_the_way_there_is_compared_and_the_answer_unknown() -> None:
+    asked = record(status=None, verdict=VerdictRecord(None), upstream=None, answer=None)
+    asked.upstream = None
+    asked.forwarded = asked.request
+    (changed,) = diff(NOTHING, NOTHING.replace("'1'", "'2'"), asked).changed
+    assert (fields(changed), changed.doubt) == ({"request header x-a": ("1", "2")}, None)
+    assert [one.why for one in diff(NOTHING, NOTHING, asked).unknown] == ["the upstream's answer is not recorded"]
+    # That it has a body is known, though not how long it is.
+    asked.request.body = Body(0, why="not told by the proxy that asks")
+    assert [one.why for one in diff(NOTHING, DENIES, asked).unknown] == [
+        "the request's body is not recorded: not told by the proxy that asks"
+    ]
+
+
 def test_an_upstream_that_failed_fails_again() -> None:
     failed = record(status=502, verdict=VerdictRecord("proxy"), error="the upstream cannot be reached")
     failed.upstream = None
