@@ -166,6 +166,8 @@ def read_request(message: Any, peer: Peer, bounds: Bounds, trust: Trust) -> Requ
     head.origin = peer.origin(host.decode("latin-1") if host is not None else "", said)
     lines.extend(head.origin.lines)
     head.lines = lines
+    if head.chunked and not message.chunked:
+        raise Refusal(400, "the parser does not see the chunks")
     _frame(head, length, bounds)
     return head
 
@@ -291,6 +293,8 @@ def read_response(message: Any, method: str, bounds: Bounds) -> ResponseHead:
             lines.append((key, name, value))
     if chunked and length is not None:
         raise Refusal(502, "the answer has Content-Length and Transfer-Encoding")
+    if chunked and not message.chunked:
+        raise Refusal(502, "the parser does not see the answer's chunks")
     named = options(connection) if connection else frozenset()
     head.close = b"close" in named or (version == (1, 0) and b"keep-alive" not in named)
     head.lines = without_named(lines, named) if named else lines
