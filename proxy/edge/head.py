@@ -7,6 +7,7 @@ exceptions hold bytes of the message, so they are told apart by class and never 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp.http_exceptions import LineTooLong
@@ -23,14 +24,16 @@ from .fields import (
     HOP,
     HOST,
     INVALID,
-    OF_A_HOP,
     SINGLE,
     TRACE,
     TRANSFER_ENCODING,
     UNDERSCORE,
     UPGRADE,
     VIA,
+    beginning,
+    begins,
     classify,
+    dropped,
     known,
     options,
     without_named,
@@ -119,11 +122,12 @@ def read_request(message: Any, peer: Peer, bounds: Bounds, trust: Trust) -> Requ
     head.path, head.query = canonical(target)
     lines: list[Line] = []
     special: list[tuple[int, Line]] | None = None
+    single: list[bytes] = []
     host: bytes | None = None
     length: int | None = None
     head.trace = None
     for name, value in raw:
-        key, kind, _ = known.get(name) or classify(name)
+        key, kind = known.get(name) or classify(name)
         if not kind:
             lines.append((key, name, value))
         elif kind == HOST:
@@ -139,9 +143,9 @@ def read_request(message: Any, peer: Peer, bounds: Bounds, trust: Trust) -> Requ
             length = int(value)
             lines.append((key, name, value))
         elif kind == SINGLE:
-            for line in lines:
-                if line[0] == key:
-                    raise Refusal(400, "a header that may stand once stands twice")
+            if key in single:
+                raise Refusal(400, "a header that may stand once stands twice")
+            single.append(key)
             lines.append((key, name, value))
         elif kind == TRACE:
             head.trace = value if head.trace is None else b""
@@ -212,8 +216,9 @@ def _coding(head: RequestHead, value: bytes) -> None:
         raise Refusal(400, "there is more than one Transfer-Encoding")
     coding = value.lower()
     if coding != b"chunked":
-        known = all(part.strip(b" \t") for part in coding.split(b",")) and coding.endswith(b"chunked")
-        raise Refusal(501 if known else 400, "the Transfer-Encoding is not chunked")
+        codings = [part.strip(b" \t") for part in coding.split(b",")]
+        whole = all(codings) and codings[-1] == b"chunked"
+        raise Refusal(501 if whole else 400, "the Transfer-Encoding is not chunked")
     head.chunked = True
 
 
@@ -263,7 +268,7 @@ def read_response(message: Any, method: str, bounds: Bounds) -> ResponseHead:
     upgrade: bytes | None = None
     located = chunked = False
     for name, value in message.raw_headers:
-        key, kind, _ = known.get(name) or classify(name)
+        key, kind = known.get(name) or classify(name)
         if not kind:
             if key == b"location":
                 if located:
@@ -313,20 +318,10 @@ def write_request(
     target = base + request.url
     if not _target(target) or not _method(request.method):
         raise Refusal(500, "a rule made a target or method that cannot be sent")
-    lines = [f"{request.method} {target} HTTP/1.1".encode("latin-1"), b"Host: " + authority]
-    signed = False
-    for _, name, value in request.headers.lines:
-        _, kind, begin = known.get(name) or classify(name)
-        if kind:
-            if kind in OF_A_HOP:
-                continue
-            if kind == INVALID:
-                raise Refusal(500, "a rule made a header name that cannot be sent")
-            if kind == VIA and not signed:
-                signed = True
-                value = value + b", " + via
-        lines.append(begin + value)
-    if not signed:
+    given = request.headers
+    passed = given.lines if b"via" not in given else _sign(given.lines, via)
+    lines = [f"{request.method} {target} HTTP/1.1".encode("latin-1"), b"Host: " + authority, *_write(passed)]
+    if passed is given.lines:
         lines.append(b"Via: " + via)
     if upgrade is not None:
         lines += (b"Connection: Upgrade", b"Upgrade: " + upgrade)
@@ -339,16 +334,29 @@ def write_response(response: Response, *, framing: bytes, connection: bytes) -> 
     line = _status_lines.get((status, reason))
     if line is None:
         line = _status_line(status, reason)
-    lines = [line]
-    for _, name, value in response.headers.lines:
-        _, kind, begin = known.get(name) or classify(name)
-        if kind:
-            if kind in OF_A_HOP:
-                continue
-            if kind == INVALID:
-                raise Refusal(500, "a rule made a header name that cannot be sent")
-        lines.append(begin + value)
-    return _whole(lines, framing, connection)
+    return _whole([line, *_write(response.headers.lines)], framing, connection)
+
+
+def _write(lines: Sequence[Line]) -> list[bytes]:
+    """Write the lines that go on; those of a hop are written anew by whoever it is that writes the head."""
+    try:
+        return [begins[name] + value for _, name, value in lines if name not in dropped]
+    except KeyError:
+        return [begin + value for _, name, value in lines if (begin := _begin(name))]
+
+
+def _begin(name: bytes) -> bytes:
+    begin = beginning(name)
+    if begin is None:
+        raise Refusal(500, "a rule made a header name that cannot be sent")
+    return begin
+
+
+def _sign(lines: Sequence[Line], via: bytes) -> list[Line]:
+    """Add this proxy to the first Via that a request has (RFC 9110 section 7.6.3)."""
+    at = next(at for at, line in enumerate(lines) if line[0] == b"via")
+    key, name, value = lines[at]
+    return [*lines[:at], (key, name, value + b", " + via), *lines[at + 1 :]]
 
 
 def _status_line(status: int, reason: str | None) -> bytes:

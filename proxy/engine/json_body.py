@@ -53,16 +53,25 @@ class JsonBody:
 
     def locate(self, path: Path) -> Any:
         """Return the Raw or Node at a path; a missing part is an EvaluationError."""
-        value: Any = self._root or self.top
-        if value is None:
-            value = Raw(self._raw)
-        last = len(path) - 1
+        node: Node | None = self._root or self.top
+        if not path:
+            return Raw(self._raw) if node is None else node
+        for part in path[:-1]:
+            if node is not None:
+                node = node.open(part)
+        found = None if node is None else node.find(path[-1])
+        if found is None:
+            raise self.missing(self._known(path))
+        return found
+
+    def _known(self, path: Path) -> Path:
+        """Give the beginning of a path that ends with the first part that is missing."""
+        node = self.top
         for index, part in enumerate(path):
-            found = value.find(part) if isinstance(value, Node) else None
-            if found is None:
-                raise self.missing(path[: index + 1])
-            value = found if index == last else value.open(part) or found
-        return value
+            if node is None or node.find(part) is None:
+                return path[: index + 1]
+            node = node.open(part)
+        return path
 
     def missing(self, path: Path) -> EvaluationError:
         return EvaluationError(f"the body has no {spell(path)}", self.side)
@@ -75,10 +84,10 @@ class JsonBody:
 
     def number(self, path: Path) -> Any:
         """Return the plain value at a path, also an integer that expressions cannot hold."""
-        return self._decode_whole(_text(self.locate(path)))
+        return self._decode_whole(self.locate(path))
 
     def plain(self, value: Any) -> Any:
-        decoded = self._decode_whole(_text(value))
+        decoded = self._decode_whole(value)
         if type(decoded) is int and not -INT64 <= decoded < INT64:
             raise EvaluationError("a number is out of the range of int", self.side)
         return decoded
@@ -96,8 +105,9 @@ class JsonBody:
         """Return the whole body as a plain value."""
         return self.plain(Raw(self.dump()))
 
-    def _decode_whole(self, text: Any) -> Any:
-        """Decode a text (bytes or Raw) with everything in it, duplicates refused on every level."""
+    def _decode_whole(self, what: Any) -> Any:
+        """Decode a text (bytes or Raw) or a Node with everything in it, duplicates refused on every level."""
+        text = what.dump() if isinstance(what, Node) else what
         try:
             value = _decode(text)
             if type(value) is dict or type(value) is list:
@@ -174,11 +184,6 @@ class JsonBody:
         head = len(self._raw) - len(self._raw.lstrip(_WHITE))
         stem = len(self._raw.rstrip(_WHITE))
         return self._raw[:head] + self._root.write() + self._raw[stem:]
-
-
-def _text(value: Any) -> Any:
-    """Give the text of a member to a decoder, which takes it as it is."""
-    return value.dump() if isinstance(value, Node) else value
 
 
 def spell(path: Path) -> str:
