@@ -48,6 +48,8 @@ _target = re.compile(r"/[!-\"$-~]*").fullmatch
 _method = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+").fullmatch
 _reason = re.compile(r"[\t -~]*").fullmatch
 _REFUSED = frozenset({INVALID, UNDERSCORE})
+# Those that need no closer look.
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _REFUSED_METHODS = frozenset({"CONNECT", "TRACE", "TRACK", "PRI"})
 # As numbers, which are looked for faster than bytes of one.
 _CR, _LF, _NUL = b"\r\n\0"
@@ -257,8 +259,8 @@ def read_response(message: Any, method: str, bounds: Bounds) -> ResponseHead:
         raise Refusal(502, "the answer's version of HTTP is not 1.0 or 1.1")
     head = ResponseHead()
     head.status = status = message.code
-    head.reason = message.reason
-    if not 100 <= status <= 599 or not _reason(head.reason):
+    head.reason = reason = message.reason
+    if (status, reason) not in _status_lines and not (100 <= status <= 599 and _reason(reason)):
         raise Refusal(502, "the answer's status line is not valid")
     if len(message.raw_headers) > bounds.headers:
         raise Refusal(502, "the answer has too many headers")
@@ -316,7 +318,7 @@ def write_request(
 ) -> bytes:
     """Write a request's head for the upstream; `framing` holds the lines about the body, without the last end."""
     target = base + request.url
-    if not _target(target) or not _method(request.method):
+    if not _target(target) or not (request.method in _METHODS or _method(request.method)):
         raise Refusal(500, "a rule made a target or method that cannot be sent")
     given = request.headers
     passed = given.lines if b"via" not in given else _sign(given.lines, via)

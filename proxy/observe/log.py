@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .facts import Facts
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "off": 100}
+_FRACTIONS = tuple([f".{thousandths:03d}Z" for thousandths in range(1000)])
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -101,7 +102,7 @@ class _Clock:
         if whole != self._whole:
             self._whole = whole
             self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
-        return f"{self._text}.{int((now - whole) * 1000):03d}Z"
+        return self._text + _FRACTIONS[int((now - whole) * 1000)]
 
 
 _time = _Clock()

@@ -58,9 +58,12 @@ _Counters = dict[tuple[str, ...], float]
 
 
 class _Kind:
-    """Where exchanges are counted that have operation, outcome, status, rules and code in common."""
+    """What exchanges come to that have operation, outcome, status, rules and code in common.
 
-    __slots__ = ("counters", "own", "upstream")
+    They are counted here, and where they belong once somebody looks.
+    """
+
+    __slots__ = ("count", "counters", "own", "received", "sent", "upstream")
 
     def __init__(
         self, counters: list[tuple[_Counters, tuple[str, ...]]], own: list[float], upstream: list[float]
@@ -68,20 +71,21 @@ class _Kind:
         self.counters = counters
         self.own = own
         self.upstream = upstream
+        self.count = self.received = self.sent = 0
 
 
 class Metrics:
     """The counts of one worker, taken up where one before it left them."""
 
     def __init__(self, series: Series | None = None) -> None:
-        self.series = series or Series()
+        self._series = series or Series()
         # Whether the last call to each service worked.
         self.services: dict[str, bool] = {}
         for name in COUNTERS:
-            self.series.counters.setdefault(name, {})
+            self._series.counters.setdefault(name, {})
         for name in HISTOGRAMS:
-            self.series.histograms.setdefault(name, {})
-        counters, histograms = self.series.counters, self.series.histograms
+            self._series.histograms.setdefault(name, {})
+        counters, histograms = self._series.counters, self._series.histograms
         self._requests, self._refused = counters["requests"], counters["refused"]
         self._runs, self._outcomes = counters["rule_runs"], counters["rule_outcomes"]
         self._denials, self._effects = counters["denials"], counters["effects"]
@@ -92,6 +96,12 @@ class Metrics:
         self._kinds: dict[tuple[str, str, int, tuple[str, ...], str | None, str | None, str | None], _Kind] = {}
         self._totals: dict[str, float] = {}
         _add(counters["worker_starts"], ())
+
+    @property
+    def series(self) -> Series:
+        """The counts, as they are now."""
+        self._settle()
+        return self._series
 
     def exchange(self, exchange: Exchange | None, facts: Facts) -> None:
         """Count an exchange, or with None a request that was none."""
@@ -113,12 +123,9 @@ class Metrics:
         counted = self._kinds.get(kind)
         if counted is None:
             counted = self._kind(*kind)
-        for series, key in counted.counters:
-            series[key] += 1
-        if facts.received:
-            _add(self._received, (), facts.received)
-        if facts.sent:
-            _add(self._sent, (), facts.sent)
+        counted.count += 1
+        counted.received += facts.received
+        counted.sent += facts.sent
         if facts.hung_up:
             _add(self._hung_up, ())
         if exchange.continues is not None:
@@ -126,12 +133,11 @@ class Metrics:
         for note in exchange.notes:
             if note.kind == "skipped":
                 _add(self._outcomes, (note.rule, "skipped"))
-        upstream = facts.upstream
-        if upstream is None:
-            _observe(counted.own, facts.total / 1000)
-        else:
-            _observe(counted.own, (facts.total - upstream) / 1000)
+        own, upstream = facts.total, facts.upstream
+        if upstream is not None:
+            own -= upstream
             _observe(counted.upstream, upstream / 1000)
+        _observe(counted.own, own / 1000)
 
     def _kind(
         self,
@@ -158,10 +164,24 @@ class Metrics:
             series.setdefault(found, 0)
             counters.append((series, found))
         if len(self._kinds) >= MOST:
+            self._settle()
             self._kinds.clear()
         made = _Kind(counters, _histogram(self._own, (operation,)), _histogram(self._upstream, (operation,)))
         self._kinds[(operation, outcome, status, ran, rule, action, code)] = made
         return made
+
+    def _settle(self) -> None:
+        received = sent = 0
+        for kind in self._kinds.values():
+            if kind.count:
+                for counter, key in kind.counters:
+                    counter[key] += kind.count
+                received += kind.received
+                sent += kind.sent
+                kind.count = kind.received = kind.sent = 0
+        for series, size in ((self._received, received), (self._sent, sent)):
+            if size:
+                _add(series, (), size)
 
     def effect(self, service: str, result: str, seconds: float) -> None:
         """Count a call of a rule to a service: `ok`, `failed` or `late`."""
@@ -171,7 +191,7 @@ class Metrics:
 
     def advance(self, name: str, total: float) -> None:
         """Count what this process has counted elsewhere since it began."""
-        _add(self.series.counters[name], (), total - self._totals.get(name, 0.0))
+        _add(self._series.counters[name], (), total - self._totals.get(name, 0.0))
         self._totals[name] = total
 
 
