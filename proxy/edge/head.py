@@ -267,6 +267,7 @@ def read_response(message: Any, method: str, bounds: Bounds) -> ResponseHead:
     lines: list[Line] = []
     length: int | None = None
     connection: list[bytes] = []
+    single: list[bytes] = []
     upgrade: bytes | None = None
     located = chunked = False
     for name, value in message.raw_headers:
@@ -287,8 +288,9 @@ def read_response(message: Any, method: str, bounds: Bounds) -> ResponseHead:
                 raise Refusal(502, "the answer's Transfer-Encoding is not chunked")
             chunked = True
         elif kind == SINGLE:
-            if any(line[0] == key for line in lines):
+            if key in single:
                 raise Refusal(502, "the answer has a header twice that may stand once")
+            single.append(key)
             lines.append((key, name, value))
         elif kind == CONNECTION:
             connection.append(value)
@@ -372,14 +374,17 @@ def _status_line(status: int, reason: str | None) -> bytes:
     return line
 
 
-def _whole(lines: list[bytes], *ours: bytes) -> bytes:
+def _whole(lines: list[bytes], framing: bytes, connection: bytes = b"") -> bytes:
     """Join lines to a head, if no line holds a break: the last guard against a header that splits a message.
 
-    `ours` are lines that nobody else has a part in, or nothing; one of them may be several.
+    Nobody else has a part in `framing` and `connection`, which may be several lines, or nothing.
     """
     text = b"".join(lines)
     if _CR in text or _LF in text or _NUL in text:
         raise Refusal(500, "a header holds a line break or a null byte")
-    lines += [line for line in ours if line]
+    if framing:
+        lines.append(framing)
+    if connection:
+        lines.append(connection)
     lines.append(b"\r\n")
     return b"\r\n".join(lines)

@@ -151,7 +151,7 @@ class JsonBody:
 
     def parent(self, path: Path) -> Node | None:
         """Open what holds the last part of a path; None when that is missing or holds nothing."""
-        node: Node | None = self.root
+        node: Node | None = self._root or self.root
         for part in path[:-1]:
             node = node.open(part) if node is not None else None
         return node
