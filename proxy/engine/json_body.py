@@ -22,11 +22,13 @@ Path = tuple[str | int, ...]
 class JsonBody:
     """A JSON body. Nothing is decoded before it is asked for; what is malformed is Unreadable then."""
 
-    __slots__ = ("_raw", "_root", "limit", "replaced", "side")
+    __slots__ = ("_raw", "_root", "_texts", "limit", "replaced", "side")
 
     def __init__(self, raw: bytes, side: Side, limit: int) -> None:
         self._raw = raw
         self._root: Node | None = None
+        # Strings that were read, by path and with the member that held them: conditions ask for the same one often.
+        self._texts: dict[Path, tuple[Any, str]] = {}
         # A rule put another text in the place of the whole.
         self.replaced = False
         self.side: Side = side
@@ -80,7 +82,14 @@ class JsonBody:
 
     def get(self, path: Path) -> Any:
         """Return the plain value at a path; a missing part is an EvaluationError."""
-        return self.plain(self.locate(path))
+        found = self.locate(path)
+        known = self._texts.get(path)
+        if known is not None and known[0] is found:
+            return known[1]
+        value = self.plain(found)
+        if type(value) is str:
+            self._texts[path] = (found, value)
+        return value
 
     def number(self, path: Path) -> Any:
         """Return the plain value at a path, also an integer that expressions cannot hold."""

@@ -106,7 +106,7 @@ class Phase:
     """
 
     __slots__ = (
-        "_at", "_budget", "_chosen", "_earlier", "_generator", "_plan", "_saved", "exchange", "last", "real",
+        "_apart", "_at", "_budget", "_chosen", "_earlier", "_generator", "_plan", "_saved", "exchange", "last", "real",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, plan: tuple[Placed, ...], *, last: bool, start: int = 0) -> None:
@@ -123,6 +123,7 @@ class Phase:
         self._budget = 0.0
         self._generator: Generator[Effect, Any, Outcome] | None = None
         self._saved: Exchange | None = None
+        self._apart = False  # the rule is in shadow, or what it does is undone when it fails
 
     def resume(self, result: Any, error: EffectFailed | None, spent: float) -> Result | Pending:
         self._budget -= spent
@@ -157,7 +158,7 @@ class Phase:
             except Exception as error:
                 self._at = plan.index(placed)
                 return self._fault(error, placed.step)
-        if self._saved is not None or self.exchange is not self.real:
+        if self._apart:
             self._leave()
         return self._end(None)
 
@@ -192,16 +193,18 @@ class Phase:
 
     def _enter(self, chosen: Chosen) -> Exchange:
         """Leave the rule before and begin this one; gives the exchange that it sees."""
-        if self._saved is not None or self.exchange is not self.real:
+        if self._apart:
             self._leave()
         self._chosen = chosen
         exchange, rule = self.real, chosen.rule
         self._budget = rule.timeout
         if rule.shadow:
+            self._apart = True
             exchange = self.exchange = exchange.fork()
             exchange.variables.update(self.real.shadowed.get(rule.name, ()))
         else:
             if rule.skip_errors:
+                self._apart = True
                 self._saved = exchange.fork()
             if rule.name not in exchange.ran:
                 exchange.ran.append(rule.name)
@@ -211,7 +214,7 @@ class Phase:
 
     def _leave(self) -> None:
         """Leave a rule that came to its end."""
-        chosen, self._chosen = self._chosen, None
+        chosen, self._chosen, self._apart = self._chosen, None, False
         if chosen is not None and self.exchange is not self.real:
             name = chosen.rule.name
             # What its steps noted of themselves comes first.
@@ -228,6 +231,7 @@ class Phase:
         plan, chosen = self._plan, self._plan[self._at].chosen
         self.exchange = self.real
         self._saved = self._chosen = None
+        self._apart = False
         while self._at < len(plan) and plan[self._at].chosen is chosen:
             self._at += 1
         return self.go()
