@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from mypy_extensions import mypyc_attr
 
@@ -155,6 +155,11 @@ class Message:
         if document is None:
             document = self._document = open_body(self.headers, self.content, self.limits, self.side)
         return document
+
+    def read(self, path: tuple[str | int, ...]) -> Any:
+        """Return the plain value at a path of the body; raises what `document` raises, and for a missing part."""
+        document = self._document or self.document
+        return document.get(path)
 
     @property
     def edited(self) -> bool:
