@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import resource
+import signal
 import socket
 import ssl
 import subprocess
@@ -224,6 +225,8 @@ class _Run:
                 store = stack.enter_context(choose_store(self.settings.store, self.secrets))
             except StoreError as error:
                 _fail(str(error))
+            # A reload that is asked for from here on waits until there is somebody to take it.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
             self._greet(sockets, admin, built, url, name, store, reserved.addresses, tls=tls is not None)
             serving = Serving(
                 self.settings, self.rules, built.ruleset, url, upstream, store, sockets, source, credentials, tls,

@@ -17,7 +17,7 @@ import pytest
 
 from tests.admin.test_admin import ask, eventually, metrics
 from tests.figures import Figures
-from tests.running import PATIENCE, ROOT, Proxy, run_command, running
+from tests.running import PATIENCE, ROOT, Lines, Proxy, command, run_command, running
 from tests.serving import Load, answering
 
 WORKERS = ("--workers", "2")
@@ -313,6 +313,23 @@ def test_reloads_under_load_lose_no_request_and_mix_no_rules(upstream: str, tmp_
         assert load.tally.failures == []
         assert load.tally.answers > count
     figures.add("reload", cases=load.tally.answers, found=len(load.tally.failures))
+
+
+def test_a_reload_that_is_asked_for_while_a_run_starts_is_done_when_it_has(upstream: str, tmp_path: Path) -> None:
+    rules = write(tmp_path / "rules.yaml", 1)
+    words = ("--listen", "127.0.0.1:0", "--upstream", upstream, "--rules", str(rules))
+    with command("run", *words) as process:
+        proxy = Proxy(process, Lines(process.stdout), Lines(process.stderr))
+        while not (line := proxy.err.next("where it listens")).startswith("  listening on  "):
+            pass
+        # It has built its rules, and nobody serves yet.
+        proxy.address = line.split()[-1]
+        write(rules, 2)
+        process.send_signal(signal.SIGHUP)
+        proxy.event("ready")
+        while proxy.call("GET", "/").headers["X-Two"] != "v2":
+            pass
+        assert proxy.stop() == 0
 
 
 def test_reloads_that_come_faster_than_they_are_done_end_with_the_last_file(upstream: str, tmp_path: Path) -> None:

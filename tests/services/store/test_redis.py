@@ -43,6 +43,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.services.store.redis._PATIENCE", 0.1)
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many calls at once take long where others have the processor."""
+    monkeypatch.setattr("proxy.services.store.redis._PATIENCE", 20.0)
+
+
 async def cancel_in_the_middle(store: RedisStore, servers: list[Server]) -> None:
     """Cancel calls that were sent and not answered; whoever comes next must get its own answer."""
     for index in range(30):
@@ -67,11 +73,13 @@ async def cancel_in_the_middle(store: RedisStore, servers: list[Server]) -> None
     assert await store.increment("count", 60) > 1
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_cancelled_call_leaves_no_answer_for_the_next_one(store: RedisStore, server: Server) -> None:
     await asyncio.gather(*(store.increment("warm", 60) for _ in range(40)))
     await cancel_in_the_middle(store, [server])
 
 
+@pytest.mark.usefixtures("patient")
 async def test_nor_does_it_in_a_cluster(spread: RedisStore, cluster: list[Server]) -> None:
     # To each node as many connections as what is cancelled takes: one that is yet to be made would have sent nothing.
     await asyncio.gather(*(spread.increment(f"warm {index}", 60) for index in range(180)))
@@ -91,6 +99,7 @@ async def test_calls_cancelled_at_any_moment_leave_none_either(store: RedisStore
         assert await store.get(f"k{key}") == b"%d" % key
 
 
+@pytest.mark.usefixtures("patient")
 async def test_more_calls_at_once_than_connections_all_get_their_answer(store: RedisStore) -> None:
     counts = await asyncio.gather(*(store.increment("k", 60) for _ in range(1000)))
     assert sorted(counts) == list(range(1, 1001))
@@ -196,6 +205,7 @@ async def test_a_server_that_comes_back_is_used_again(tmp_path: Path) -> None:
     await store.close()
 
 
+@pytest.mark.usefixtures("patient")
 async def test_connections_that_the_server_closed_meanwhile_do_no_harm(
     store: RedisStore, server: Server, spread: RedisStore, cluster: list[Server]
 ) -> None:
