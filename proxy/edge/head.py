@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp.http_exceptions import LineTooLong
 
@@ -105,7 +105,39 @@ def refusal_of(error: Exception, first_line: int, bounds: Bounds) -> Refusal:
     return Refusal(400, "the request is malformed")
 
 
-def read_request(message: Any, peer: Peer, bounds: Bounds, trust: Trust) -> RequestHead:
+class ParsedRequest(Protocol):
+    """A request's head as the parser of the edge gives it, or an adapter that is told of it."""
+
+    @property
+    def method(self) -> Any: ...
+    @property
+    def path(self) -> Any: ...
+    @property
+    def version(self) -> Any: ...
+    @property
+    def raw_headers(self) -> Any: ...
+    @property
+    def should_close(self) -> Any: ...
+    @property
+    def chunked(self) -> Any: ...
+
+
+class ParsedResponse(Protocol):
+    """An answer's head as the parser of the edge gives it, or an adapter that is told of it."""
+
+    @property
+    def code(self) -> Any: ...
+    @property
+    def reason(self) -> Any: ...
+    @property
+    def version(self) -> Any: ...
+    @property
+    def raw_headers(self) -> Any: ...
+    @property
+    def chunked(self) -> Any: ...
+
+
+def read_request(message: ParsedRequest, peer: Peer, bounds: Bounds, trust: Trust) -> RequestHead:
     """Check a parsed request head; raise Refusal or Unreadable for what must not go on."""
     version = message.version
     if version not in _VERSIONS:
@@ -252,7 +284,7 @@ def _frame(head: RequestHead, length: int | None, bounds: Bounds) -> None:
         head.expects = False
 
 
-def read_response(message: Any, method: str, bounds: Bounds) -> ResponseHead:
+def read_response(message: ParsedResponse, method: str, bounds: Bounds) -> ResponseHead:
     """Check a parsed response head; raise Refusal for one that cannot be trusted to mean one thing."""
     version = message.version
     if version not in _VERSIONS:
