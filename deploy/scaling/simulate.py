@@ -23,12 +23,12 @@ MICRO, MILLI = 1e-6, 1e-3
 KIB, MIB = 1 << 10, 1 << 20
 
 # Measured: tests/benchmarks/README.md, on two cores of an AMD EPYC that others share, Python 3.11, not compiled.
-LOGIN_CPU = 361 * MICRO  # a `login`: six rules, four conditions, a ticket of 3.9 KB; all processes of the run
-PASS_CPU = 218 * MICRO  # an exchange that no rule names: at least what somebody costs who comes back with a code
+LOGIN_CPU = 452 * MICRO  # a `login`: six rules, four conditions, a ticket of 3.9 KB; all processes of the run
+PASS_CPU = 244 * MICRO  # an exchange that no rule names: at least what somebody costs who comes back with a code
 TWO_WORKERS = 1.08  # the CPU of an answer with two workers by that with one
 START_MEMORY = 102 * MIB  # all processes of a run with two workers
 CONNECTION_MEMORY = 3.6 * KIB
-LOGIN_P50, LOGIN_P99, LOGIN_RATE = 0.89 * MILLI, 5.50 * MILLI, 1419.0  # of one worker at that rate, no store
+LOGIN_P50, LOGIN_P99, LOGIN_RATE = 1.23 * MILLI, 7.51 * MILLI, 1046.0  # of one worker at that rate, no store
 # An operation of the store, Redis on the same machine: how long it takes, and the worker's CPU for it.
 STORE_TIME = {"limit": 362.5 * MICRO, "set": 176.9 * MICRO, "get": 141.2 * MICRO, "take": 154.2 * MICRO}
 STORE_CPU = {"limit": 310.5 * MICRO, "set": 168.5 * MICRO, "get": 140.3 * MICRO, "take": 153.3 * MICRO}

@@ -106,8 +106,6 @@ class _Answer:
     raw_headers: list[tuple[bytes, bytes]]
     reason: ClassVar[str] = ""
     version: ClassVar[tuple[int, int]] = (1, 1)
-    # Where a body ends is for Envoy to find.
-    chunked: ClassVar[bool] = True
 
 
 def _bare(address: str) -> str:

@@ -34,8 +34,6 @@ class Original:
     lines: Iterable[tuple[bytes, bytes]]
     version: ClassVar[tuple[int, int]] = (1, 1)
     should_close: ClassVar[bool] = False
-    # Where a body ends is for the proxy that tells of it to find.
-    chunked: ClassVar[bool] = True
 
     @property
     def raw_headers(self) -> list[tuple[bytes, bytes]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from math import inf
 
 from .turn import Turn
 
@@ -23,27 +22,22 @@ def _nothing() -> None:
 class Deadline:
     """A deadline that is set, moved and cleared many times; `expire` is called once each time it is reached."""
 
-    __slots__ = ("_begins", "_slot", "_wheel", "due", "expire")
+    __slots__ = ("_slot", "_wheel", "due", "expire")
 
     def __init__(self, wheel: Wheel, expire: Callable[[], None]) -> None:
         self._wheel = wheel
         self.expire = expire
         self.due: float | None = None
-        # The slot that holds this deadline, if any, and what it begins with: a later `due` waits for it, an earlier one
-        # takes another.
+        # The slot that holds this deadline, if any: a later `due` waits for it, an earlier one takes another.
         self._slot = 0
-        self._begins = inf
 
     def set(self, seconds: float) -> None:
-        due = self.due = self._wheel.time() + seconds
-        if due < self._begins:
-            self._take_slot(due)
-
-    def _take_slot(self, due: float) -> None:
-        tick = int(due / TICK)
-        self._begins = tick * TICK
-        self._slot = tick + 1
-        self._wheel.put(self, self._slot)
+        wheel = self._wheel
+        due = self.due = wheel.time() + seconds
+        slot = int(due / TICK) + 1
+        if not self._slot or slot < self._slot:
+            self._slot = slot
+            wheel.put(self, slot)
 
     def clear(self) -> None:
         self.due = None
@@ -58,14 +52,14 @@ class Deadline:
         if slot != self._slot:
             return
         self._slot = 0
-        self._begins = inf
         if self.due is None:
             return
         if self.due <= now:
             self.due = None
             self.expire()
             return
-        self._take_slot(self.due)
+        self._slot = int(self.due / TICK) + 1
+        self._wheel.put(self, self._slot)
 
 
 class Wheel:

@@ -7,18 +7,17 @@ ends with that answer.
 from __future__ import annotations
 
 import asyncio
-from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from ..engine.errors import Unreadable
 from ..observe.facts import Facts
 from .deadlines import TICK, Deadline
+from .framing import Chunks, HeadEnd
 from .gateway import Gateway
 from .head import RequestHead, read_request, refusal_of, write_response
 from .origin import Peer
-from .parsers import chunked_request, request_parser
+from .parsers import request_parser
 from .passage import Passage
-from .reading import ChunkedBody, Heads
 from .refusal import Refusal
 from .sockets import prepare, reset, unread, untaken
 from .stream import Tunnel
@@ -34,9 +33,9 @@ class Connection(asyncio.Protocol):
     """One client's connection. `idle` while no request is under way."""
 
     __slots__ = (
-        "_born", "_chunks", "_feeding", "_full", "_heads", "_held", "_late", "_left", "_line", "_line_done", "_linger",
-        "_passage", "_paused", "_peer", "_rest", "_total", "_untaken", "closed", "ended", "gateway", "more", "timer",
-        "transport", "tunnel",
+        "_born", "_chunks", "_end", "_feeding", "_full", "_held", "_late", "_left", "_line", "_line_done",
+        "_linger", "_parser", "_passage", "_paused", "_payload", "_peer", "_rest", "_total", "_untaken", "closed",
+        "ended", "gateway", "more", "timer", "transport", "tunnel",
     )  # fmt: skip
 
     def __init__(self, gateway: Gateway) -> None:
@@ -48,9 +47,10 @@ class Connection(asyncio.Protocol):
         # When it was made; None from its first request on.
         self._born: float | None = gateway.loop.time()
         self._passage: Passage | None = None
-        self._heads = Heads(partial(request_parser, gateway.loop, gateway.bounds, body=False), gateway.bounds.head)
-        self._chunks: ChunkedBody | None = None
+        self._chunks: Chunks | None = None
         self._left = 0
+        self._payload: Any = None
+        self._parser: Any = None
         self._rest = b""  # what came after the request that is under way
         self._late = b""  # what came when the turn of the loop was over
         self.more = False  # further requests came with the one that is under way
@@ -73,7 +73,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def idle(self) -> bool:
-        return self._passage is None and not (self._heads.begun or self._rest or self._late)
+        return self._passage is None and self._parser is None and not (self._rest or self._late)
 
     # The socket
 
@@ -134,7 +134,7 @@ class Connection(asyncio.Protocol):
                 return False
             passage.refuse(400, "the client ended the connection within its request")
             return True
-        if not self._heads.begun:
+        if self._parser is None:
             return False
         self._refuse(Refusal(400, "the client ended the connection within its request"))
         return True
@@ -291,35 +291,47 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
     def _feed_head(self, data: bytes) -> bytes:
-        gateway, heads = self.gateway, self._heads
-        first = not heads.begun
-        if first:
+        gateway = self.gateway
+        parser = self._parser
+        if parser is None:
             # Empty lines before a request are allowed (RFC 9112 section 2.2).
             data = data.lstrip(b"\r\n")
             if not data:
                 return b""
             gateway.resting.pop(self, None)
+            parser = self._parser = request_parser(gateway.loop, gateway.bounds)
+            self._end = HeadEnd()
             self._line = 0
             self._line_done = False
+            first = True
+        else:
+            first = False
+        end = self._end.find(data)
+        part = data if end < 0 else data[:end]
         try:
-            message, rest = heads.read(data)
-        except Refusal:
-            raise
+            messages, _, _ = parser.feed_data(part)
         except Exception as error:
-            self._count_line(data)
+            self._count_line(part)
             raise refusal_of(error, self._line, gateway.bounds) from None
-        if message is None:
-            self._count_line(data)
+        if self._end.size > gateway.bounds.head:
+            raise Refusal(431, "the head is too large")
+        if end < 0:
+            if messages:
+                raise Refusal(400, "the request is malformed")
+            self._count_line(part)
             if first:
                 self.timer.set(gateway.deadlines.header)
             return b""
+        if len(messages) != 1:
+            raise Refusal(400, "the request is malformed")
+        message, payload = messages[0]
         try:
             head = read_request(message, self._peer, gateway.bounds, gateway.trust)
         except Unreadable as unreadable:
             raise Refusal(unreadable.status, unreadable.cause) from None
         if gateway.memory.short:
             raise Refusal(503, "the proxy is short of memory")
-        return self._begin(head, rest)
+        return self._begin(head, payload, data[end:])
 
     def _count_line(self, part: bytes) -> None:
         """Count the request line, to tell a long target from a long header."""
@@ -328,7 +340,7 @@ class Connection(asyncio.Protocol):
             self._line += len(part) if at < 0 else at
             self._line_done = at >= 0
 
-    def _begin(self, head: RequestHead, rest: bytes) -> bytes:
+    def _begin(self, head: RequestHead, payload: Any, rest: bytes) -> bytes:
         """Begin an exchange; what is at hand of its body comes first, so that a broken one is refused unsent."""
         self._born = None
         self.timer.clear()
@@ -336,13 +348,14 @@ class Connection(asyncio.Protocol):
         self._chunks = None
         self._left = 0
         if head.chunked:
-            gateway = self.gateway
-            parser, payload = chunked_request(gateway.loop, gateway.bounds)
-            self._chunks = ChunkedBody(parser, payload, gateway.bounds.stream, least=_CHUNK)
+            self._chunks = Chunks(self.gateway.bounds.stream, least=_CHUNK)
+            self._payload = payload
         elif head.length:
             self._left = head.length
         passage = self._passage = Passage(self, head)
-        if rest and not passage.body_done:
+        if passage.body_done:
+            self._parser = None
+        elif rest:
             rest = self._feed_body(rest, passage)
             if passage.finished:
                 return rest
@@ -363,7 +376,7 @@ class Connection(asyncio.Protocol):
             done = self._left == 0
         else:
             try:
-                content, rest = chunks.read(data)
+                content, rest = self._read_chunks(data, chunks)
             except Refusal as refusal:
                 passage.refuse(refusal.status, refusal.cause)
                 return b""
@@ -371,6 +384,7 @@ class Connection(asyncio.Protocol):
         if content:
             passage.client_data(content)
         if done:
+            self._parser = None
             self.more = bool(rest)
             if not self._full:
                 self.timer.clear()
@@ -380,6 +394,17 @@ class Connection(asyncio.Protocol):
         elif not (self._paused or self._full or self._linger or passage.collects or passage.finished):
             self.timer.set(self.gateway.deadlines.stall)
         return rest
+
+    def _read_chunks(self, data: bytes, chunks: Chunks) -> tuple[bytes, bytes]:
+        end = chunks.take(data)
+        try:
+            self._parser.feed_data(data if end == len(data) else data[:end])
+        except Exception:
+            raise Refusal(400, "the request's chunks are malformed") from None
+        content: bytes = self._payload.read_nowait()
+        if self._payload.is_eof() is not chunks.done:
+            raise Refusal(400, "the request's chunks are malformed")
+        return content, data[end:]
 
     # Answers
 
@@ -399,6 +424,7 @@ class Connection(asyncio.Protocol):
         if passage is not self._passage or not passage.keep:
             return
         self._passage = None
+        self._parser = None
         if not self._full:
             self._total.clear()
             self._wait()
@@ -434,7 +460,7 @@ class Connection(asyncio.Protocol):
             return
         self._linger = True
         self._passage = None
-        self._heads.forget()
+        self._parser = None
         self._rest = b""
         self._untaken = None
         self.gateway.resting.pop(self, None)
@@ -542,7 +568,7 @@ class Connection(asyncio.Protocol):
                 self.abort()
             elif not passage.body_done:
                 passage.stalled()
-        elif self._heads.begun:
+        elif self._parser is not None:
             self._refuse(Refusal(408, "the request's head did not arrive in time"))
         else:
             self.end()

@@ -10,11 +10,8 @@ import re
 from ..engine.message import Line
 
 _REMEMBERED = 2048
-# The key of a name, and its kind.
-known: dict[bytes, tuple[bytes, int]] = {}
-# How a line of a name begins that may go on to the next hop, and the names that do not.
-begins: dict[bytes, bytes] = {}
-dropped: set[bytes] = set()
+# Key, kind, and the name as the beginning of a line.
+known: dict[bytes, tuple[bytes, int, bytes]] = {}
 _token = re.compile(rb"[!#$%&'*+.^`|~0-9A-Za-z_-]+").fullmatch
 
 
@@ -83,8 +80,8 @@ _END_TO_END = frozenset(
 )  # fmt: skip
 
 
-def classify(name: bytes) -> tuple[bytes, int]:
-    """Return a name in lower case and what it means; for names that `known` does not hold."""
+def classify(name: bytes) -> tuple[bytes, int, bytes]:
+    """Return a name in lower case, what it means, and how a line of it begins; for names that `known` does not hold."""
     key = name.lower()
     if not _token(name):
         kind = INVALID
@@ -98,23 +95,8 @@ def classify(name: bytes) -> tuple[bytes, int]:
         kind = _KINDS.get(key, PLAIN)
     if len(known) >= _REMEMBERED:
         known.clear()
-    found = known[name] = (key, kind)
+    found = known[name] = (key, kind, name + b": ")
     return found
-
-
-def beginning(name: bytes) -> bytes | None:
-    """Return how a line of a name begins, nothing where it ends at this hop, None for one that cannot be sent."""
-    _, kind = known.get(name) or classify(name)
-    if kind == INVALID:
-        return None
-    if len(begins) + len(dropped) >= _REMEMBERED:
-        begins.clear()
-        dropped.clear()
-    if kind in OF_A_HOP:
-        dropped.add(name)
-        return b""
-    begin = begins[name] = name + b": "
-    return begin
 
 
 def options(values: list[bytes]) -> frozenset[bytes]:

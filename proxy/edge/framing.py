@@ -19,7 +19,7 @@ _size_line = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f
 
 
 class HeadEnd:
-    """The search for the empty line that ends a head, over any cuts of the bytes. Set `size` to 0 for the next head."""
+    """The search for the empty line that ends a head, over any cuts of the bytes."""
 
     __slots__ = ("_tail", "size")
 
@@ -34,7 +34,6 @@ class HeadEnd:
             across = (tail + data[:3]).find(b"\r\n\r\n")
             if across >= 0:
                 self.size += (end := across + 4 - len(tail))
-                self._tail = b""
                 return end
         at = data.find(b"\r\n\r\n")
         if at >= 0:

@@ -7,8 +7,7 @@ exceptions hold bytes of the message, so they are told apart by class and never 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from aiohttp.http_exceptions import LineTooLong
 
@@ -24,16 +23,14 @@ from .fields import (
     HOP,
     HOST,
     INVALID,
+    OF_A_HOP,
     SINGLE,
     TRACE,
     TRANSFER_ENCODING,
     UNDERSCORE,
     UPGRADE,
     VIA,
-    beginning,
-    begins,
     classify,
-    dropped,
     known,
     options,
     without_named,
@@ -48,11 +45,7 @@ _target = re.compile(r"/[!-\"$-~]*").fullmatch
 _method = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+").fullmatch
 _reason = re.compile(r"[\t -~]*").fullmatch
 _REFUSED = frozenset({INVALID, UNDERSCORE})
-# Those that need no closer look.
-_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _REFUSED_METHODS = frozenset({"CONNECT", "TRACE", "TRACK", "PRI"})
-# As numbers, which are looked for faster than bytes of one.
-_CR, _LF, _NUL = b"\r\n\0"
 _status_lines: dict[tuple[int, str | None], bytes] = {}
 
 
@@ -105,39 +98,7 @@ def refusal_of(error: Exception, first_line: int, bounds: Bounds) -> Refusal:
     return Refusal(400, "the request is malformed")
 
 
-class ParsedRequest(Protocol):
-    """A request's head as the parser of the edge gives it, or an adapter that is told of it."""
-
-    @property
-    def method(self) -> Any: ...
-    @property
-    def path(self) -> Any: ...
-    @property
-    def version(self) -> Any: ...
-    @property
-    def raw_headers(self) -> Any: ...
-    @property
-    def should_close(self) -> Any: ...
-    @property
-    def chunked(self) -> Any: ...
-
-
-class ParsedResponse(Protocol):
-    """An answer's head as the parser of the edge gives it, or an adapter that is told of it."""
-
-    @property
-    def code(self) -> Any: ...
-    @property
-    def reason(self) -> Any: ...
-    @property
-    def version(self) -> Any: ...
-    @property
-    def raw_headers(self) -> Any: ...
-    @property
-    def chunked(self) -> Any: ...
-
-
-def read_request(message: ParsedRequest, peer: Peer, bounds: Bounds, trust: Trust) -> RequestHead:
+def read_request(message: Any, peer: Peer, bounds: Bounds, trust: Trust) -> RequestHead:
     """Check a parsed request head; raise Refusal or Unreadable for what must not go on."""
     version = message.version
     if version not in _VERSIONS:
@@ -156,12 +117,11 @@ def read_request(message: ParsedRequest, peer: Peer, bounds: Bounds, trust: Trus
     head.path, head.query = canonical(target)
     lines: list[Line] = []
     special: list[tuple[int, Line]] | None = None
-    single: list[bytes] = []
     host: bytes | None = None
     length: int | None = None
     head.trace = None
     for name, value in raw:
-        key, kind = known.get(name) or classify(name)
+        key, kind, _ = known.get(name) or classify(name)
         if not kind:
             lines.append((key, name, value))
         elif kind == HOST:
@@ -177,9 +137,9 @@ def read_request(message: ParsedRequest, peer: Peer, bounds: Bounds, trust: Trus
             length = int(value)
             lines.append((key, name, value))
         elif kind == SINGLE:
-            if key in single:
-                raise Refusal(400, "a header that may stand once stands twice")
-            single.append(key)
+            for line in lines:
+                if line[0] == key:
+                    raise Refusal(400, "a header that may stand once stands twice")
             lines.append((key, name, value))
         elif kind == TRACE:
             head.trace = value if head.trace is None else b""
@@ -204,8 +164,6 @@ def read_request(message: ParsedRequest, peer: Peer, bounds: Bounds, trust: Trus
     head.origin = peer.origin(host.decode("latin-1") if host is not None else "", said)
     lines.extend(head.origin.lines)
     head.lines = lines
-    if head.chunked and not message.chunked:
-        raise Refusal(400, "the parser does not see the chunks")
     _frame(head, length, bounds)
     return head
 
@@ -250,9 +208,8 @@ def _coding(head: RequestHead, value: bytes) -> None:
         raise Refusal(400, "there is more than one Transfer-Encoding")
     coding = value.lower()
     if coding != b"chunked":
-        codings = [part.strip(b" \t") for part in coding.split(b",")]
-        whole = all(codings) and codings[-1] == b"chunked"
-        raise Refusal(501 if whole else 400, "the Transfer-Encoding is not chunked")
+        known = all(part.strip(b" \t") for part in coding.split(b",")) and coding.endswith(b"chunked")
+        raise Refusal(501 if known else 400, "the Transfer-Encoding is not chunked")
     head.chunked = True
 
 
@@ -284,26 +241,25 @@ def _frame(head: RequestHead, length: int | None, bounds: Bounds) -> None:
         head.expects = False
 
 
-def read_response(message: ParsedResponse, method: str, bounds: Bounds) -> ResponseHead:
+def read_response(message: Any, method: str, bounds: Bounds) -> ResponseHead:
     """Check a parsed response head; raise Refusal for one that cannot be trusted to mean one thing."""
     version = message.version
     if version not in _VERSIONS:
         raise Refusal(502, "the answer's version of HTTP is not 1.0 or 1.1")
     head = ResponseHead()
     head.status = status = message.code
-    head.reason = reason = message.reason
-    if (status, reason) not in _status_lines and not (100 <= status <= 599 and _reason(reason)):
+    head.reason = message.reason
+    if not 100 <= status <= 599 or not _reason(head.reason):
         raise Refusal(502, "the answer's status line is not valid")
     if len(message.raw_headers) > bounds.headers:
         raise Refusal(502, "the answer has too many headers")
     lines: list[Line] = []
     length: int | None = None
     connection: list[bytes] = []
-    single: list[bytes] = []
     upgrade: bytes | None = None
     located = chunked = False
     for name, value in message.raw_headers:
-        key, kind = known.get(name) or classify(name)
+        key, kind, _ = known.get(name) or classify(name)
         if not kind:
             if key == b"location":
                 if located:
@@ -320,9 +276,8 @@ def read_response(message: ParsedResponse, method: str, bounds: Bounds) -> Respo
                 raise Refusal(502, "the answer's Transfer-Encoding is not chunked")
             chunked = True
         elif kind == SINGLE:
-            if key in single:
+            if any(line[0] == key for line in lines):
                 raise Refusal(502, "the answer has a header twice that may stand once")
-            single.append(key)
             lines.append((key, name, value))
         elif kind == CONNECTION:
             connection.append(value)
@@ -334,8 +289,6 @@ def read_response(message: ParsedResponse, method: str, bounds: Bounds) -> Respo
             lines.append((key, name, value))
     if chunked and length is not None:
         raise Refusal(502, "the answer has Content-Length and Transfer-Encoding")
-    if chunked and not message.chunked:
-        raise Refusal(502, "the parser does not see the answer's chunks")
     named = options(connection) if connection else frozenset()
     head.close = b"close" in named or (version == (1, 0) and b"keep-alive" not in named)
     head.lines = without_named(lines, named) if named else lines
@@ -352,12 +305,22 @@ def write_request(
 ) -> bytes:
     """Write a request's head for the upstream; `framing` holds the lines about the body, without the last end."""
     target = base + request.url
-    if not _target(target) or not (request.method in _METHODS or _method(request.method)):
+    if not _target(target) or not _method(request.method):
         raise Refusal(500, "a rule made a target or method that cannot be sent")
-    given = request.headers
-    passed = given.lines if b"via" not in given else _sign(given.lines, via)
-    lines = [f"{request.method} {target} HTTP/1.1".encode("latin-1"), b"Host: " + authority, *_write(passed)]
-    if passed is given.lines:
+    lines = [f"{request.method} {target} HTTP/1.1".encode("latin-1"), b"Host: " + authority]
+    signed = False
+    for _, name, value in request.headers.lines:
+        _, kind, begin = known.get(name) or classify(name)
+        if kind:
+            if kind in OF_A_HOP:
+                continue
+            if kind == INVALID:
+                raise Refusal(500, "a rule made a header name that cannot be sent")
+            if kind == VIA and not signed:
+                signed = True
+                value = value + b", " + via
+        lines.append(begin + value)
+    if not signed:
         lines.append(b"Via: " + via)
     if upgrade is not None:
         lines += (b"Connection: Upgrade", b"Upgrade: " + upgrade)
@@ -370,29 +333,16 @@ def write_response(response: Response, *, framing: bytes, connection: bytes) -> 
     line = _status_lines.get((status, reason))
     if line is None:
         line = _status_line(status, reason)
-    return _whole([line, *_write(response.headers.lines)], framing, connection)
-
-
-def _write(lines: Sequence[Line]) -> list[bytes]:
-    """Write the lines that go on; those of a hop are written anew by whoever it is that writes the head."""
-    try:
-        return [begins[name] + value for _, name, value in lines if name not in dropped]
-    except KeyError:
-        return [begin + value for _, name, value in lines if (begin := _begin(name))]
-
-
-def _begin(name: bytes) -> bytes:
-    begin = beginning(name)
-    if begin is None:
-        raise Refusal(500, "a rule made a header name that cannot be sent")
-    return begin
-
-
-def _sign(lines: Sequence[Line], via: bytes) -> list[Line]:
-    """Add this proxy to the first Via that a request has (RFC 9110 section 7.6.3)."""
-    at = next(at for at, line in enumerate(lines) if line[0] == b"via")
-    key, name, value = lines[at]
-    return [*lines[:at], (key, name, value + b", " + via), *lines[at + 1 :]]
+    lines = [line]
+    for _, name, value in response.headers.lines:
+        _, kind, begin = known.get(name) or classify(name)
+        if kind:
+            if kind in OF_A_HOP:
+                continue
+            if kind == INVALID:
+                raise Refusal(500, "a rule made a header name that cannot be sent")
+        lines.append(begin + value)
+    return _whole(lines, framing, connection)
 
 
 def _status_line(status: int, reason: str | None) -> bytes:
@@ -406,17 +356,14 @@ def _status_line(status: int, reason: str | None) -> bytes:
     return line
 
 
-def _whole(lines: list[bytes], framing: bytes, connection: bytes = b"") -> bytes:
+def _whole(lines: list[bytes], *ours: bytes) -> bytes:
     """Join lines to a head, if no line holds a break: the last guard against a header that splits a message.
 
-    Nobody else has a part in `framing` and `connection`, which may be several lines, or nothing.
+    `ours` are lines that nobody else has a part in, or nothing; one of them may be several.
     """
     text = b"".join(lines)
-    if _CR in text or _LF in text or _NUL in text:
+    if b"\r" in text or b"\n" in text or b"\0" in text:
         raise Refusal(500, "a header holds a line break or a null byte")
-    if framing:
-        lines.append(framing)
-    if connection:
-        lines.append(connection)
+    lines += [line for line in ours if line]
     lines.append(b"\r\n")
     return b"\r\n".join(lines)

@@ -1,4 +1,4 @@
-"""The library's C parsers, strict in both directions.
+"""The library's C parsers, one for each message, strict in both directions.
 
 The pure Python parsers have another history of smuggling, so the proxy refuses to start without the C ones. The
 response parser is lenient unless its module's DEBUG is set while it is built; that is set once and proved.
@@ -82,8 +82,7 @@ def prove(loop: asyncio.AbstractEventLoop) -> None:
     raise UnsafeParser(f"aiohttp {aiohttp.__version__} took an answer with bare line feeds ({len(messages)} messages)")
 
 
-def request_parser(loop: asyncio.AbstractEventLoop, bounds: Bounds, *, body: bool = True) -> Any:
-    """Build a parser of requests; with `body` False it is to be given their heads alone, one after the other."""
+def request_parser(loop: asyncio.AbstractEventLoop, bounds: Bounds) -> Any:
     # The count of headers is checked on the parsed head, where it can be told from other faults.
     return _parsers.HttpRequestParser(
         _unpaused,
@@ -92,13 +91,12 @@ def request_parser(loop: asyncio.AbstractEventLoop, bounds: Bounds, *, body: boo
         max_line_size=bounds.target,
         max_field_size=bounds.head,
         max_headers=bounds.head,
-        response_with_body=body,
         auto_decompress=False,
     )
 
 
-def response_parser(loop: asyncio.AbstractEventLoop, bounds: Bounds, *, body: bool = True) -> Any:
-    """Build a parser of answers; with `body` False it is to be given their heads alone, one after the other."""
+def response_parser(loop: asyncio.AbstractEventLoop, bounds: Bounds, *, body: bool) -> Any:
+    """Build the parser of one answer; `body` is False for the answer to a HEAD."""
     return _parsers.HttpResponseParser(
         _unpaused,
         loop,
@@ -109,18 +107,3 @@ def response_parser(loop: asyncio.AbstractEventLoop, bounds: Bounds, *, body: bo
         response_with_body=body,
         auto_decompress=False,
     )
-
-
-def chunked_request(loop: asyncio.AbstractEventLoop, bounds: Bounds) -> tuple[Any, Any]:
-    """Build a parser for the chunks of one request; gives it, and where it puts their content."""
-    return _behind_head(request_parser(loop, bounds), b"POST / HTTP/1.1\r\nHost: a\r\n")
-
-
-def chunked_response(loop: asyncio.AbstractEventLoop, bounds: Bounds) -> tuple[Any, Any]:
-    """Build a parser for the chunks of one answer; gives it, and where it puts their content."""
-    return _behind_head(response_parser(loop, bounds), b"HTTP/1.1 200 OK\r\n")
-
-
-def _behind_head(parser: Any, head: bytes) -> tuple[Any, Any]:
-    messages, _, _ = parser.feed_data(head + b"Transfer-Encoding: chunked\r\n\r\n")
-    return parser, messages[0][1]

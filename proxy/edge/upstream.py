@@ -10,14 +10,13 @@ import asyncio
 import select
 import socket
 from collections import deque
-from functools import partial
 from typing import Any, Protocol, cast
 
 from .deadlines import TICK, Deadline, Wheel
+from .framing import Chunks, HeadEnd
 from .head import ResponseHead, read_response
 from .options import Bounds, Upstream
-from .parsers import chunked_response, response_parser
-from .reading import ChunkedBody, Heads
+from .parsers import response_parser
 from .refusal import Refusal
 from .sockets import prepare
 from .stream import Tunnel
@@ -66,8 +65,9 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection. `begin` and `send` write a request, the caller is told of the answer."""
 
     __slots__ = (
-        "_bounds", "_caller", "_chunks", "_early", "_head", "_heads", "_heard", "_interim", "_late", "_left", "_method",
-        "_options", "_paused", "_poll", "_pool", "_sent", "_timer", "_upgrade", "closed", "full", "transport", "tunnel",
+        "_bounds", "_caller", "_chunks", "_early", "_end", "_head", "_heard", "_interim", "_late", "_left", "_method",
+        "_options", "_parser", "_paused", "_payload", "_poll", "_pool", "_sent", "_timer", "_upgrade", "closed", "full",
+        "transport", "tunnel",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
@@ -80,7 +80,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._caller: Caller | None = None
         self._timer = Deadline(pool.wheel, self._expire)
         self._poll: Any = None
-        self._heads = Heads(partial(response_parser, pool.loop, pool.bounds, body=False), pool.bounds.head)
+        self._parser: Any = None
         self._head: ResponseHead | None = None
         self._paused = False
         self._late = b""  # what came when the turn of the loop was over
@@ -208,11 +208,14 @@ class UpstreamConnection(asyncio.Protocol):
         self._method = method
         self._upgrade = upgrade
         self._head = None
-        self._chunks: ChunkedBody | None = None
+        self._chunks: Chunks | None = None
+        self._payload: Any = None
         self._left = 0
         self._interim = 0
         self._heard = self._sent = self._paused = False
+        self._end = HeadEnd()
         self._early = b""
+        self._parser = response_parser(self._pool.loop, self._bounds, body=method != "HEAD")
 
     def send(self, data: bytes, *, last: bool) -> None:
         """Write bytes of the request; after the `last` ones the upstream's time for an answer runs."""
@@ -298,15 +301,23 @@ class UpstreamConnection(asyncio.Protocol):
                     self._complete(surplus=bool(data))
 
     def _read_head(self, data: bytes) -> bytes:
+        end = self._end.find(data)
+        if self._end.size > self._bounds.head:
+            raise Refusal(502, "the answer's head is too large")
+        part = data if end < 0 else data[:end]
         try:
-            message, rest = self._heads.read(data)
-        except Exception as error:
-            is_large = isinstance(error, Refusal) and error.status == 431
-            cause = "the answer's head is too large" if is_large else "the answer is malformed"
-            raise Refusal(502, cause) from None
-        if message is None:
+            messages, _, _ = self._parser.feed_data(part)
+        except Exception:
+            raise Refusal(502, "the answer is malformed") from None
+        if end < 0:
+            if messages:
+                raise Refusal(502, "the answer is malformed")
             return b""
+        if len(messages) != 1:
+            raise Refusal(502, "the answer is malformed")
+        message, payload = messages[0]
         head = read_response(message, self._method, self._bounds)
+        rest = data[end:]
         if head.status < 200:
             self._begin_again(head)
             if head.status != 101:
@@ -322,8 +333,8 @@ class UpstreamConnection(asyncio.Protocol):
                 self._complete(surplus=bool(rest))
             return rest
         if head.chunked:
-            parser, payload = chunked_response(self._pool.loop, self._bounds)
-            self._chunks = ChunkedBody(parser, payload, _UNBOUNDED)
+            self._chunks = Chunks(_UNBOUNDED)
+            self._payload = payload
         elif head.length is None:
             head.close = True
             self._left = _UNBOUNDED
@@ -341,13 +352,23 @@ class UpstreamConnection(asyncio.Protocol):
             if self._upgrade is None or head.upgrade != self._upgrade:
                 raise Refusal(502, "the upstream switches protocols without being asked")
             return
+        self._end = HeadEnd()
+        self._parser = response_parser(self._pool.loop, self._bounds, body=self._method != "HEAD")
         cast("Caller", self._caller).upstream_interim(head)
 
-    def _read_chunks(self, data: bytes, chunks: ChunkedBody) -> bytes:
+    def _read_chunks(self, data: bytes, chunks: Chunks) -> bytes:
         try:
-            content, rest = chunks.read(data)
+            end = chunks.take(data)
         except Refusal as refusal:
             raise Refusal(502, "the answer's chunks are malformed") from refusal
+        try:
+            self._parser.feed_data(data if end == len(data) else data[:end])
+        except Exception:
+            raise Refusal(502, "the answer's chunks are malformed") from None
+        content = self._payload.read_nowait()
+        if self._payload.is_eof() is not chunks.done:
+            raise Refusal(502, "the answer's chunks are malformed")
+        rest = data[end:]
         if content:
             cast("Caller", self._caller).upstream_data(content)
         if chunks.done and self._caller is not None:

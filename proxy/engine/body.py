@@ -91,7 +91,7 @@ def open_body(headers: Headers, content: bytes | None, limits: Limits, side: Sid
         content = codings.decode(content, coding, limits.decoded, side)
     elif len(content) > limits.decoded:
         raise Unreadable(side, f"the decoded body is larger than {limits.decoded} bytes", 413)
-    if content[:3] == b"\xef\xbb\xbf":
+    if content.startswith(b"\xef\xbb\xbf"):
         raise Unreadable(side, "the body begins with a byte order mark")
     if json and content.isascii():
         return JsonBody(content, side, limits.depth)

@@ -22,13 +22,11 @@ Path = tuple[str | int, ...]
 class JsonBody:
     """A JSON body. Nothing is decoded before it is asked for; what is malformed is Unreadable then."""
 
-    __slots__ = ("_raw", "_root", "_texts", "limit", "replaced", "side")
+    __slots__ = ("_raw", "_root", "limit", "replaced", "side")
 
     def __init__(self, raw: bytes, side: Side, limit: int) -> None:
         self._raw = raw
         self._root: Node | None = None
-        # Strings that were read, by path and with the member that held them: conditions ask for the same one often.
-        self._texts: dict[Path, tuple[Any, str]] = {}
         # A rule put another text in the place of the whole.
         self.replaced = False
         self.side: Side = side
@@ -55,25 +53,16 @@ class JsonBody:
 
     def locate(self, path: Path) -> Any:
         """Return the Raw or Node at a path; a missing part is an EvaluationError."""
-        node: Node | None = self._root or self.top
-        if not path:
-            return Raw(self._raw) if node is None else node
-        for part in path[:-1]:
-            if node is not None:
-                node = node.open(part)
-        found = None if node is None else node.find(path[-1])
-        if found is None:
-            raise self.missing(self._known(path))
-        return found
-
-    def _known(self, path: Path) -> Path:
-        """Give the beginning of a path that ends with the first part that is missing."""
-        node = self.top
+        value: Any = self._root or self.top
+        if value is None:
+            value = Raw(self._raw)
+        last = len(path) - 1
         for index, part in enumerate(path):
-            if node is None or node.find(part) is None:
-                return path[: index + 1]
-            node = node.open(part)
-        return path
+            found = value.find(part) if isinstance(value, Node) else None
+            if found is None:
+                raise self.missing(path[: index + 1])
+            value = found if index == last else value.open(part) or found
+        return value
 
     def missing(self, path: Path) -> EvaluationError:
         return EvaluationError(f"the body has no {spell(path)}", self.side)
@@ -82,21 +71,14 @@ class JsonBody:
 
     def get(self, path: Path) -> Any:
         """Return the plain value at a path; a missing part is an EvaluationError."""
-        found = self.locate(path)
-        known = self._texts.get(path)
-        if known is not None and known[0] is found:
-            return known[1]
-        value = self.plain(found)
-        if type(value) is str:
-            self._texts[path] = (found, value)
-        return value
+        return self.plain(self.locate(path))
 
     def number(self, path: Path) -> Any:
         """Return the plain value at a path, also an integer that expressions cannot hold."""
-        return self._decode_whole(self.locate(path))
+        return self._decode_whole(_text(self.locate(path)))
 
     def plain(self, value: Any) -> Any:
-        decoded = self._decode_whole(value)
+        decoded = self._decode_whole(_text(value))
         if type(decoded) is int and not -INT64 <= decoded < INT64:
             raise EvaluationError("a number is out of the range of int", self.side)
         return decoded
@@ -114,9 +96,8 @@ class JsonBody:
         """Return the whole body as a plain value."""
         return self.plain(Raw(self.dump()))
 
-    def _decode_whole(self, what: Any) -> Any:
-        """Decode a text (bytes or Raw) or a Node with everything in it, duplicates refused on every level."""
-        text = what.dump() if isinstance(what, Node) else what
+    def _decode_whole(self, text: Any) -> Any:
+        """Decode a text (bytes or Raw) with everything in it, duplicates refused on every level."""
         try:
             value = _decode(text)
             if type(value) is dict or type(value) is list:
@@ -160,7 +141,7 @@ class JsonBody:
 
     def parent(self, path: Path) -> Node | None:
         """Open what holds the last part of a path; None when that is missing or holds nothing."""
-        node: Node | None = self._root or self.root
+        node: Node | None = self.root
         for part in path[:-1]:
             node = node.open(part) if node is not None else None
         return node
@@ -193,6 +174,11 @@ class JsonBody:
         head = len(self._raw) - len(self._raw.lstrip(_WHITE))
         stem = len(self._raw.rstrip(_WHITE))
         return self._raw[:head] + self._root.write() + self._raw[stem:]
+
+
+def _text(value: Any) -> Any:
+    """Give the text of a member to a decoder, which takes it as it is."""
+    return value.dump() if isinstance(value, Node) else value
 
 
 def spell(path: Path) -> str:

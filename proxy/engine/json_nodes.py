@@ -129,9 +129,8 @@ class Node:
 
 def open_text(raw: bytes, side: Side, limit: int, depth: int) -> Node | None:
     """Open a text that has no white space around it; None when it is neither object nor array."""
-    first = raw[:1]
-    is_object = first == b"{"
-    if not is_object and first != b"[":
+    is_object = raw.startswith(b"{")
+    if not is_object and not raw.startswith(b"["):
         return None
     if depth > limit:
         raise Unreadable(side, f"the body is nested more than {limit} levels deep", 413)

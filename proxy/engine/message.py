@@ -6,10 +6,9 @@ What is not UTF-8 is refused when a rule reads it, not before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from operator import itemgetter
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from mypy_extensions import mypyc_attr
 
@@ -21,7 +20,6 @@ Line = tuple[bytes, bytes, bytes]
 
 # Fields that describe the bytes of a body and so are wrong once it was edited. Content-Length is the edge's.
 STALE = frozenset({b"etag", b"digest", b"content-digest", b"repr-digest", b"content-md5"})
-_key = itemgetter(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +32,12 @@ class Limits:
 
 
 class Headers:
-    """Header lines in order, as (lower-case name, name, value) in bytes; to be changed by the methods here alone."""
+    """Header lines in order, as (lower-case name, name, value) in bytes."""
 
-    __slots__ = ("_keys", "_lines", "side")
+    __slots__ = ("lines", "side")
 
     def __init__(self, lines: Iterable[Line] = (), *, side: Side = "request") -> None:
-        self._lines: list[Line] = list(lines)
-        # The names in lower case, line by line: most questions are about one that is not there.
-        self._keys: list[bytes] = list(map(_key, self._lines))
+        self.lines: list[Line] = list(lines)
         self.side: Side = side
 
     @classmethod
@@ -49,29 +45,19 @@ class Headers:
         """Build headers from text, which is sent as UTF-8."""
         return cls(((n.lower().encode(), n.encode(), v.encode()) for n, v in pairs), side=side)
 
-    @property
-    def lines(self) -> Sequence[Line]:
-        return self._lines
-
     def copy(self) -> Headers:
-        return Headers(self._lines, side=self.side)
+        return Headers(self.lines, side=self.side)
 
     def __contains__(self, key: bytes) -> bool:
-        return key in self._keys
+        return any(line[0] == key for line in self.lines)
 
     def values(self, key: bytes) -> list[bytes]:
         """Return the values of every line of a name, which is given in lower case."""
-        keys = self._keys
-        count = keys.count(key)
-        if count == 0:
-            return []
-        if count == 1:
-            return [self._lines[keys.index(key)][2]]
-        return [line[2] for line in self._lines if line[0] == key]
+        return [line[2] for line in self.lines if line[0] == key]
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of a name given in lower case, several lines joined by a comma."""
-        found = self.values(key)
+        found = [line[2] for line in self.lines if line[0] == key]
         if not found:
             return None
         return found[0] if len(found) == 1 else b", ".join(found)
@@ -89,43 +75,30 @@ class Headers:
     def set(self, name: bytes, value: bytes) -> None:
         """Leave one line of a name: where its first one stood, else at the end."""
         key = name.lower()
-        keys = self._keys
-        if key not in keys:
-            self._lines.append((key, name, value))
-            keys.append(key)
-            return
-        first = keys.index(key)
-        self._lines[first] = (key, name, value)
-        if keys.count(key) > 1:
-            self.put([other for at, other in enumerate(self._lines) if at == first or other[0] != key])
+        lines = self.lines
+        for index, line in enumerate(lines):
+            if line[0] == key:
+                lines[index] = (key, name, value)
+                if any(other[0] == key for other in lines[index + 1 :]):
+                    lines[index + 1 :] = [other for other in lines[index + 1 :] if other[0] != key]
+                return
+        lines.append((key, name, value))
 
     def add(self, name: bytes, value: bytes) -> None:
-        key = name.lower()
-        self._lines.append((key, name, value))
-        self._keys.append(key)
-
-    def extend(self, lines: Iterable[Line]) -> None:
-        """Add lines at the end."""
-        self.put([*self._lines, *lines])
-
-    def put(self, lines: list[Line]) -> None:
-        """Put other lines in the place of all."""
-        self._lines = lines
-        self._keys = list(map(_key, lines))
+        self.lines.append((name.lower(), name, value))
 
     def remove(self, key: bytes) -> None:
         """Drop every line of a name given in lower case."""
-        if key in self._keys:
-            self.put([line for line in self._lines if line[0] != key])
+        if any(line[0] == key for line in self.lines):
+            self.lines = [line for line in self.lines if line[0] != key]
 
     def discard(self, keys: frozenset[bytes]) -> None:
         """Drop every line of some names, given in lower case."""
-        if not keys.isdisjoint(self._keys):
-            self.put([line for line in self._lines if line[0] not in keys])
+        self.lines = [line for line in self.lines if line[0] not in keys]
 
     def discard_like(self, matches: Callable[[bytes], object]) -> None:
         """Drop every line whose lower-case name matches."""
-        self.put([line for line in self._lines if not matches(line[0])])
+        self.lines = [line for line in self.lines if not matches(line[0])]
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -155,11 +128,6 @@ class Message:
         if document is None:
             document = self._document = open_body(self.headers, self.content, self.limits, self.side)
         return document
-
-    def read(self, path: tuple[str | int, ...]) -> Any:
-        """Return the plain value at a path of the body; raises what `document` raises, and for a missing part."""
-        document = self._document or self.document
-        return document.get(path)
 
     @property
     def edited(self) -> bool:

@@ -7,7 +7,6 @@ an effect and taken up again. How an exchange begins and what a shell may ask of
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from functools import partial
 from typing import Any
 
 from . import dialects, obligations, readability, results, widening
@@ -16,7 +15,7 @@ from .errors import EffectFailed, EvaluationError, Unreadable, Unusable
 from .exchange import Exchange, Note, Verdict
 from .faults import classify, error_answer
 from .message import Response
-from .ruleset import Choice, Chosen, Flow, Outcome, Placed, Rule, Step, steps_of
+from .ruleset import Choice, Chosen, Flow, Outcome, Rule, Step
 from .suspension import NotResumable, Suspend, freeze, key_of
 
 Result = Response | None
@@ -99,31 +98,31 @@ class Errand:
 
 
 class Phase:
-    """One run over the steps of a phase, which can be left at an effect and taken up again.
+    """One run over the rules of a phase, which can be left at an effect and taken up again.
 
-    `last` says that the answer is one that a final step or the proxy made: a final step now ends the exchange. `start`
-    is the place of the first step that runs.
+    `last` says that the answer is one that a final step or the proxy made: a final step now ends the exchange. `step`
+    is where the first rule goes on.
     """
 
     __slots__ = (
-        "_apart", "_at", "_budget", "_chosen", "_earlier", "_generator", "_plan", "_saved", "exchange", "last", "real",
+        "_budget", "_earlier", "_entered", "_generator", "_rule", "_saved", "_step", "exchange", "last", "real",
+        "rules",
     )  # fmt: skip
 
-    def __init__(self, exchange: Exchange, plan: tuple[Placed, ...], *, last: bool, start: int = 0) -> None:
+    def __init__(self, exchange: Exchange, rules: tuple[Chosen, ...], *, last: bool, step: int = 0) -> None:
         self.exchange = exchange
         # The exchange that counts, while `exchange` is the copy that a rule in shadow sees.
         self.real = exchange
+        self.rules = rules
         self.last = last
-        self._plan = plan
-        # The place of the step at which the phase was left; not kept up while steps run.
-        self._at = start
-        self._chosen: Chosen | None = None
         # Why there is the answer that a step now may replace.
         self._earlier = exchange.verdict if last else None
+        self._rule = 0
+        self._step = step
+        self._entered = False
         self._budget = 0.0
         self._generator: Generator[Effect, Any, Outcome] | None = None
         self._saved: Exchange | None = None
-        self._apart = False  # the rule is in shadow, or what it does is undone when it fails
 
     def resume(self, result: Any, error: EffectFailed | None, spent: float) -> Result | Pending:
         self._budget -= spent
@@ -134,44 +133,53 @@ class Phase:
 
     def go(self) -> Result | Pending:
         """Run on until an answer, an effect, or the end of the phase."""
-        plan = self._plan
-        chosen, exchange = self._chosen, self.exchange
-        for placed in plan[self._at :]:
-            try:
-                if placed.chosen is not chosen:
-                    chosen = placed.chosen
-                    exchange = self._enter(chosen)
-                when = placed.when
-                if when is not None:
-                    held = when(exchange)
-                    if held is False:
-                        continue
-                    if held is not True:
-                        raise EvaluationError("`when` did not give a boolean")
-                outcome = placed.run(exchange)
-                if outcome is not None:
-                    self._at = plan.index(placed)
-                    if isinstance(outcome, Generator):
-                        self._generator = outcome
-                        return self._advance(partial(next, outcome))
-                    return self._final(outcome, placed.step)
-            except Exception as error:
-                self._at = plan.index(placed)
-                return self._fault(error, placed.step)
-        if self._apart:
-            self._leave()
+        rules, phase = self.rules, self.real.phase
+        while self._rule < len(rules):
+            chosen = rules[self._rule]
+            rule = chosen.rule
+            steps = rule.before if phase == "before" else rule.after if phase == "after" else rule.resume
+            if steps:
+                if not self._entered:
+                    self._enter(chosen)
+                exchange = self.exchange
+                at = self._step
+                step: Step | None = None
+                try:
+                    for at in range(self._step, len(steps)):
+                        step = steps[at]
+                        if step.when is not None:
+                            held = step.when(exchange)
+                            if held is False:
+                                continue
+                            if held is not True:
+                                raise EvaluationError("`when` did not give a boolean")
+                        outcome = step.run(exchange)
+                        if outcome is not None:
+                            self._step = at
+                            if isinstance(outcome, Generator):
+                                self._generator = outcome
+                                return self._advance(lambda: next(outcome))  # noqa: B023
+                            return self._final(outcome, step)
+                except Exception as error:
+                    self._step = at
+                    return self._fault(error, step)
+                if exchange is not self.real or self._saved is not None:
+                    self._leave()
+            self._rule += 1
+            self._step = 0
+            self._entered = False
         return self._end(None)
 
     def _advance(self, move: Callable[[], Effect]) -> Result | Pending:
         """Move the step's generator on to its next effect or its outcome."""
-        step = self._plan[self._at].step
+        step = self._current()
         try:
             effect = move()
         except StopIteration as stop:
             self._generator = None
             if stop.value is not None:
                 return self._final(stop.value, step)
-            self._at += 1
+            self._step += 1
             return self.go()
         except Exception as error:
             self._generator = None
@@ -186,37 +194,32 @@ class Phase:
             return self._fault(EffectFailed("the rule's time is used up", late=True), step)
         return Pending(self, effect, self._budget)
 
-    @property
-    def _rule(self) -> Rule:
-        """The rule that the phase is in."""
-        return self._plan[self._at].chosen.rule
+    def _steps(self) -> tuple[Step, ...]:
+        rule = self.rules[self._rule].rule
+        return {"before": rule.before, "after": rule.after}.get(self.real.phase, rule.resume)
 
-    def _enter(self, chosen: Chosen) -> Exchange:
-        """Leave the rule before and begin this one; gives the exchange that it sees."""
-        if self._apart:
-            self._leave()
-        self._chosen = chosen
-        exchange, rule = self.real, chosen.rule
+    def _current(self) -> Step:
+        return self._steps()[self._step]
+
+    def _enter(self, chosen: Chosen) -> None:
+        rule, exchange = chosen.rule, self.real
+        self._entered = True
         self._budget = rule.timeout
         if rule.shadow:
-            self._apart = True
             exchange = self.exchange = exchange.fork()
             exchange.variables.update(self.real.shadowed.get(rule.name, ()))
         else:
             if rule.skip_errors:
-                self._apart = True
                 self._saved = exchange.fork()
             if rule.name not in exchange.ran:
                 exchange.ran.append(rule.name)
         exchange.rule = rule
         exchange.params = chosen.params
-        return exchange
 
     def _leave(self) -> None:
         """Leave a rule that came to its end."""
-        chosen, self._chosen, self._apart = self._chosen, None, False
-        if chosen is not None and self.exchange is not self.real:
-            name = chosen.rule.name
+        if self.exchange is not self.real:
+            name = self.rules[self._rule].rule.name
             # What its steps noted of themselves comes first.
             self.real.notes += [note for note in self.exchange.notes if note.kind == "shadow"]
             self.real.notes.append(Note("shadow", name, "info", "would have gone on"))
@@ -228,20 +231,19 @@ class Phase:
         self._saved = None
 
     def _next_rule(self) -> Result | Pending:
-        plan, chosen = self._plan, self._plan[self._at].chosen
         self.exchange = self.real
-        self._saved = self._chosen = None
-        self._apart = False
-        while self._at < len(plan) and plan[self._at].chosen is chosen:
-            self._at += 1
+        self._saved = None
+        self._rule += 1
+        self._step = 0
+        self._entered = False
         return self.go()
 
     def _shadowed(self, message: str) -> Result | Pending:
-        self.real.notes.append(Note("shadow", self._rule.name, "info", message))
+        self.real.notes.append(Note("shadow", self.rules[self._rule].rule.name, "info", message))
         return self._next_rule()
 
     def _final(self, outcome: Response | Flow | Suspend, step: Step) -> Result | Pending:
-        rule = self._rule
+        rule = self.rules[self._rule].rule
         if self.exchange is not self.real:
             if isinstance(outcome, Response):
                 what = f"answered {outcome.status} ({step.action})"
@@ -265,16 +267,15 @@ class Phase:
     @property
     def _proves(self) -> bool:
         """Say whether the step is the one by which a return proves itself."""
-        return self.real.phase == "continue" and self._at == 0
+        return self.real.phase == "continue" and self._step == 0
 
     def _suspend(self, suspend: Suspend, step: Step) -> Result | Pending:
         """Withhold the response, and answer with what the step gave instead."""
-        real, rule = self.real, self._rule
-        rest = tuple([placed.chosen for placed in self._plan[self._at + 1 :] if placed.number == 0])
+        real, rule = self.real, self.rules[self._rule].rule
         try:
             if self.last or real.phase != "after":
                 raise EvaluationError("only an answer of the upstream's can be withheld")
-            data = freeze(real, rule, self._plan[self._at].number, rest, suspend)
+            data = freeze(real, rule, self._step, self.rules[self._rule + 1 :], suspend)
         except Exception as error:
             return self._fault(error, step)
 
@@ -294,10 +295,10 @@ class Phase:
             self.real.notes.append(Note("replaced", verdict.rule or "", level, message))
         self.real.verdict = verdict
 
-    def _fault(self, error: Exception, step: Step) -> Result | Pending:
-        rule = self._rule
-        status, cause = classify(error, step.side)
-        name = step.name
+    def _fault(self, error: Exception, step: Step | None) -> Result | Pending:
+        rule = self.rules[self._rule].rule
+        status, cause = classify(error, step.side if step else None)
+        name = step.name if step else None
         if self.exchange is not self.real:
             return self._shadowed(f"would have failed with {status} in {name}: {cause}")
         if isinstance(error, NotResumable):
@@ -309,7 +310,8 @@ class Phase:
             self.real.chosen = Choice(tuple([one for one in self.real.chosen.rules if one.rule is not rule]))
             self.real.notes.append(Note("skipped", rule.name, "warning", f"{name}: {cause}"))
             return Errand(self.real, self._skip(rule)).go()
-        self._decide(Verdict(by="proxy", rule=rule.name, step=name, action=step.action, cause=cause))
+        action = step.action if step else None
+        self._decide(Verdict(by="proxy", rule=rule.name, step=name, action=action, cause=cause))
         return self._end(error_answer(self.real, status))
 
     def _skip(self, rule: Rule) -> Generator[Effect, Any, Result | Pending]:
@@ -322,7 +324,7 @@ class Phase:
         real.request, real.response = saved.request, saved.response
         real.variables, real.deferred, real.state = saved.variables, saved.deferred, saved.state
         owed = real.obligations
-        if owed is not None and owed.sharing is not None and owed.sharing.rule.name == self._rule.name:
+        if owed is not None and owed.sharing is not None and owed.sharing.rule.name == self.rules[self._rule].rule.name:
             owed.sharing = None
 
     def _go_on(self) -> Result | Pending:
@@ -332,7 +334,7 @@ class Phase:
             raise RuntimeError("nothing was suspended")
         exchange.request, exchange.suspended = found.request, None
         exchange.enter("after")
-        return Phase(exchange, steps_of(found.rest, "after"), last=False).go()
+        return Phase(exchange, found.rest, last=False).go()
 
     def _end(self, answer: Response | None) -> Result | Pending:
         exchange = self.real
@@ -373,8 +375,8 @@ def arrive(exchange: Exchange, response: Response, *, last: bool) -> Result | Pe
         return Errand(exchange, _meet(exchange, response, last=last)).go()
     for edit in exchange.deferred:
         edit.lay(response.headers)
-    steps, _ = exchange.chosen.for_answer(response.origin, status)
-    return Phase(exchange, steps, last=last).go()
+    rules, _ = exchange.chosen.for_answer(response.origin, status)
+    return Phase(exchange, rules, last=last).go()
 
 
 def _meet(exchange: Exchange, response: Response, *, last: bool) -> Generator[Effect, Any, Result | Pending]:

@@ -17,7 +17,6 @@ from .factors import Challenge, Factor, tell
 from .faults import fault
 from .message import Response
 from .phase import Errand, Pending, Phase, Result, arrive
-from .ruleset import steps_of
 from .suspension import NotResumable, Suspended, is_bound, is_state, key_of, parameter, thaw
 
 PREFIX = "/.vestibule"
@@ -76,7 +75,7 @@ def _continue(exchange: Exchange) -> Generator[Effect, Any, Result | Pending]:
     if not is_bound(request, found.details):
         raise NotResumable("it comes from another browser")
     exchange.enter("continue")
-    return Phase(exchange, steps_of(exchange.chosen.rules[:1], "continue"), last=False).go()
+    return Phase(exchange, exchange.chosen.rules[:1], last=False).go()
 
 
 # A challenge: {challenge_token, factor, code}
@@ -118,7 +117,7 @@ def _challenge(exchange: Exchange) -> Generator[Effect, Any, Result | Pending]:
     exchange.correlation, exchange.continues = found.correlation, exchange.correlation
     exchange.proved = (*exchange.proved, name)
     exchange.suspended = None
-    return Phase(exchange, steps_of(exchange.chosen.rules, "after"), last=False, start=found.step + 1).go()
+    return Phase(exchange, exchange.chosen.rules, last=False, step=found.step + 1).go()
 
 
 def _try(

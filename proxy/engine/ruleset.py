@@ -118,27 +118,6 @@ class Chosen:
     params: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Placed:
-    """A step in its place among all of a phase. `number` is its place among those of its rule."""
-
-    chosen: Chosen
-    number: int
-    step: Step
-    run: Run
-    when: Callable[[Exchange], Any] | None
-
-
-def steps_of(rules: Iterable[Chosen], phase: str) -> tuple[Placed, ...]:
-    """List the steps that rules have for a phase, in the order in which they run."""
-    steps: list[Placed] = []
-    for chosen in rules:
-        rule = chosen.rule
-        own = rule.before if phase == "before" else rule.after if phase == "after" else rule.resume
-        steps += [Placed(chosen, number, step, step.run, step.when) for number, step in enumerate(own)]
-    return tuple(steps)
-
-
 def fits(rule: Rule, origin: str, status: int) -> bool:
     """Say whether a rule has `after` steps for an answer of this origin and status."""
     return bool(rule.after) and origin in rule.origins and (rule.statuses is None or rule.statuses(status))
@@ -155,19 +134,19 @@ class Choice:
 
     def __init__(self, rules: tuple[Chosen, ...]) -> None:
         self.rules = rules
-        self.before = steps_of(rules, "before")
+        self.before = tuple([chosen for chosen in rules if chosen.rule.before])
         later = [chosen.rule for chosen in rules if chosen.rule.after]
         self.is_sampled = any(chosen.rule.fraction < 1 for chosen in rules)
         self.needs_request = any(chosen.rule.needs_request for chosen in rules)
         self.reads_answer = any(rule.needs_response or rule.statuses is not None for rule in later)
-        self._answers: dict[tuple[str, int], tuple[tuple[Placed, ...], bool]] = {}
+        self._answers: dict[tuple[str, int], tuple[tuple[Chosen, ...], bool]] = {}
 
-    def for_answer(self, origin: str, status: int) -> tuple[tuple[Placed, ...], bool]:
-        """Give the `after` steps that are for such an answer, and whether one of their rules reads its body."""
+    def for_answer(self, origin: str, status: int) -> tuple[tuple[Chosen, ...], bool]:
+        """Give the rules whose `after` steps are for such an answer, and whether one of them reads its body."""
         found = self._answers.get((origin, status))
         if found is None:
-            rules = [chosen for chosen in self.rules if fits(chosen.rule, origin, status)]
-            found = steps_of(rules, "after"), any(chosen.rule.needs_response for chosen in rules)
+            rules = tuple([chosen for chosen in self.rules if fits(chosen.rule, origin, status)])
+            found = rules, any(chosen.rule.needs_response for chosen in rules)
             # There are some hundred statuses and three origins.
             self._answers[(origin, status)] = found
         return found

@@ -44,7 +44,7 @@ def begin(
         pass
     sent = request.headers.values(dialects.correlation_header(exchange.dialect))
     text = sent[0].decode("latin-1") if len(sent) == 1 else ""
-    exchange.correlation = text if text and _well_formed(text) else entropy(16).hex()
+    exchange.correlation = text if _well_formed(text) else entropy(16).hex()
     return exchange
 
 

@@ -91,8 +91,8 @@ class Kept:
 def lay(answer: Response, kept: Sequence[Line], given: Sequence[Line]) -> Response:
     """Lay header lines on an answer; those that the rule gives replace all others of their name."""
     headers: Headers = answer.headers
-    headers.extend(kept)
+    headers.lines.extend(kept)
     for key in {line[0] for line in given}:
         headers.remove(key)
-    headers.extend(given)
+    headers.lines.extend(given)
     return answer

@@ -88,8 +88,8 @@ def _pairs(name: str) -> Variable:
 def _body(message: Callable[[Exchange], Message], label: str) -> Variable:
     def open_path(path: tuple[str | int, ...]) -> Reader:
         if label == "request":
-            return Reader(get=lambda x: x.request.read(path), has=lambda x: x.request.document.has(path))
-        return Reader(get=lambda x: x.answer().read(path), has=lambda x: x.answer().document.has(path))
+            return Reader(get=lambda x: x.request.document.get(path), has=lambda x: x.request.document.has(path))
+        return Reader(get=lambda x: x.answer().document.get(path), has=lambda x: x.answer().document.has(path))
 
     return Variable(
         type=DYN,

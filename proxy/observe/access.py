@@ -29,8 +29,8 @@ def describe(exchange: Exchange, facts: Facts, time: str, level: str, pid: int) 
         status or None,
         verdict.by if status else None,
         exchange.ran,
-        None if upstream is None else _rounded(upstream),
-        _rounded(facts.total - (upstream or 0.0)),
+        None if upstream is None else round(upstream, 2),
+        round(facts.total - (upstream or 0.0), 2),
         facts.received,
         facts.sent,
     )
@@ -45,11 +45,6 @@ def describe(exchange: Exchange, facts: Facts, time: str, level: str, pid: int) 
     if facts.trace is not None:
         line.trace_id = facts.trace.id
     return line
-
-
-def _rounded(value: float) -> float:
-    """Round to hundredths; what Python's own does beyond that for exact halves takes ten times as long."""
-    return int(value * 100 + 0.5) / 100
 
 
 def _explain(verdict: Verdict, line: Line) -> None:

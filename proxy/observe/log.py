@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from .facts import Facts
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "off": 100}
-_FRACTIONS = tuple([f".{thousandths:03d}Z" for thousandths in range(1000)])
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -102,7 +101,7 @@ class _Clock:
         if whole != self._whole:
             self._whole = whole
             self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
-        return self._text + _FRACTIONS[int((now - whole) * 1000)]
+        return f"{self._text}.{int((now - whole) * 1000):03d}Z"
 
 
 _time = _Clock()

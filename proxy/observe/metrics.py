@@ -58,12 +58,9 @@ _Counters = dict[tuple[str, ...], float]
 
 
 class _Kind:
-    """What exchanges come to that have operation, outcome, status, rules and code in common.
+    """Where exchanges are counted that have operation, outcome, status, rules and code in common."""
 
-    They are counted here, and where they belong once somebody looks.
-    """
-
-    __slots__ = ("count", "counters", "own", "received", "sent", "upstream")
+    __slots__ = ("counters", "own", "upstream")
 
     def __init__(
         self, counters: list[tuple[_Counters, tuple[str, ...]]], own: list[float], upstream: list[float]
@@ -71,21 +68,20 @@ class _Kind:
         self.counters = counters
         self.own = own
         self.upstream = upstream
-        self.count = self.received = self.sent = 0
 
 
 class Metrics:
     """The counts of one worker, taken up where one before it left them."""
 
     def __init__(self, series: Series | None = None) -> None:
-        self._series = series or Series()
+        self.series = series or Series()
         # Whether the last call to each service worked.
         self.services: dict[str, bool] = {}
         for name in COUNTERS:
-            self._series.counters.setdefault(name, {})
+            self.series.counters.setdefault(name, {})
         for name in HISTOGRAMS:
-            self._series.histograms.setdefault(name, {})
-        counters, histograms = self._series.counters, self._series.histograms
+            self.series.histograms.setdefault(name, {})
+        counters, histograms = self.series.counters, self.series.histograms
         self._requests, self._refused = counters["requests"], counters["refused"]
         self._runs, self._outcomes = counters["rule_runs"], counters["rule_outcomes"]
         self._denials, self._effects = counters["denials"], counters["effects"]
@@ -96,12 +92,6 @@ class Metrics:
         self._kinds: dict[tuple[str, str, int, tuple[str, ...], str | None, str | None, str | None], _Kind] = {}
         self._totals: dict[str, float] = {}
         _add(counters["worker_starts"], ())
-
-    @property
-    def series(self) -> Series:
-        """The counts, as they are now."""
-        self._settle()
-        return self._series
 
     def exchange(self, exchange: Exchange | None, facts: Facts) -> None:
         """Count an exchange, or with None a request that was none."""
@@ -123,9 +113,12 @@ class Metrics:
         counted = self._kinds.get(kind)
         if counted is None:
             counted = self._kind(*kind)
-        counted.count += 1
-        counted.received += facts.received
-        counted.sent += facts.sent
+        for series, key in counted.counters:
+            series[key] += 1
+        if facts.received:
+            _add(self._received, (), facts.received)
+        if facts.sent:
+            _add(self._sent, (), facts.sent)
         if facts.hung_up:
             _add(self._hung_up, ())
         if exchange.continues is not None:
@@ -133,11 +126,12 @@ class Metrics:
         for note in exchange.notes:
             if note.kind == "skipped":
                 _add(self._outcomes, (note.rule, "skipped"))
-        own, upstream = facts.total, facts.upstream
-        if upstream is not None:
-            own -= upstream
+        upstream = facts.upstream
+        if upstream is None:
+            _observe(counted.own, facts.total / 1000)
+        else:
+            _observe(counted.own, (facts.total - upstream) / 1000)
             _observe(counted.upstream, upstream / 1000)
-        _observe(counted.own, own / 1000)
 
     def _kind(
         self,
@@ -164,24 +158,10 @@ class Metrics:
             series.setdefault(found, 0)
             counters.append((series, found))
         if len(self._kinds) >= MOST:
-            self._settle()
             self._kinds.clear()
         made = _Kind(counters, _histogram(self._own, (operation,)), _histogram(self._upstream, (operation,)))
         self._kinds[(operation, outcome, status, ran, rule, action, code)] = made
         return made
-
-    def _settle(self) -> None:
-        received = sent = 0
-        for kind in self._kinds.values():
-            if kind.count:
-                for counter, key in kind.counters:
-                    counter[key] += kind.count
-                received += kind.received
-                sent += kind.sent
-                kind.count = kind.received = kind.sent = 0
-        for series, size in ((self._received, received), (self._sent, sent)):
-            if size:
-                _add(series, (), size)
 
     def effect(self, service: str, result: str, seconds: float) -> None:
         """Count a call of a rule to a service: `ok`, `failed` or `late`."""
@@ -191,7 +171,7 @@ class Metrics:
 
     def advance(self, name: str, total: float) -> None:
         """Count what this process has counted elsewhere since it began."""
-        _add(self._series.counters[name], (), total - self._totals.get(name, 0.0))
+        _add(self.series.counters[name], (), total - self._totals.get(name, 0.0))
         self._totals[name] = total
 
 

@@ -4,7 +4,6 @@ as they went. It is bounded, never leaves the worker, and holds secrets.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ..engine.effects import Effect
@@ -77,7 +76,7 @@ class Tape:
         """Keep the request as it goes to the upstream."""
         self.forwarded, self.forwarded_content = head, content
 
-    def hear(self, status: int, reason: str | None, lines: Sequence[Line]) -> None:
+    def hear(self, status: int, reason: str | None, lines: list[Line]) -> None:
         """Keep the head of the upstream's answer."""
         self.status, self.reason, self.upstream = status, reason, list(lines)
 

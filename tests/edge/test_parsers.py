@@ -7,7 +7,6 @@ import importlib
 import os
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from hypothesis import strategies as st
 from proxy.edge import parsers
 from proxy.edge.framing import Chunks, HeadEnd
 from proxy.edge.options import Bounds
-from proxy.edge.reading import Heads
 from proxy.edge.refusal import Refusal
 from tests.gateways import Start
 from tests.wire import ok
@@ -106,49 +104,6 @@ def test_the_end_of_a_head_is_found_over_any_cuts(head: bytes, rest: bytes, data
             return
         at += size
     raise AssertionError("the end was not found")
-
-
-def _answer(status: int, *lines: bytes) -> bytes:
-    return b"\r\n".join([b"HTTP/1.1 %d OK" % status, *lines, b"\r\n"])
-
-
-_ANSWERS = st.sampled_from([
-    _answer(200, b"Content-Length: 3", b"ETag: one"),
-    _answer(200, b"Transfer-Encoding: chunked"),
-    _answer(200, b"Content-Length: 0", b"Connection: close"),
-    _answer(200, b"X-Much: " + b"x" * 5000),
-    _answer(100),
-    _answer(204, b"Set-Cookie: a=b"),
-    b"HTTP/1.0 404 Not Found\r\n\r\n",
-])  # fmt: skip
-
-
-@given(st.lists(_ANSWERS, min_size=2, max_size=5), st.data())
-def test_each_head_of_a_connection_is_read_as_if_it_were_the_first(heads: list[bytes], data: st.DataObject) -> None:
-    with closing(asyncio.new_event_loop()) as loop:
-        parsers.prove(loop)
-        reader = Heads(lambda: parsers.response_parser(loop, Bounds(), body=False), Bounds().head)
-        for head in heads:
-            ((alone, _),) = parsers.response_parser(loop, Bounds()).feed_data(head)[0]
-            cut = data.draw(st.integers(1, len(head)))
-            message, rest = reader.read(head[:cut])
-            if cut < len(head):
-                assert (message, rest, reader.begun) == (None, b"", True)
-                message, rest = reader.read(head[cut:] + b"of the body")
-                assert rest == b"of the body"
-            assert not reader.begun
-            assert (message.code, message.raw_headers) == (alone.code, alone.raw_headers)
-            assert message.chunked == alone.chunked
-
-
-def test_heads_have_a_limit_each_and_not_together() -> None:
-    with closing(asyncio.new_event_loop()) as loop:
-        reader = Heads(lambda: parsers.request_parser(loop, Bounds(), body=False), 60)
-        for _ in range(3):
-            assert reader.read(b"GET / HTTP/1.1\r\nHost: a\r\nX: bbbbbbbb\r\n\r\n")[0].method == "GET"
-        with pytest.raises(Refusal) as refused:
-            reader.read(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"b" * 60 + b"\r\n\r\n")
-        assert refused.value.status == 431
 
 
 @given(st.lists(st.binary(min_size=1, max_size=30), max_size=6), st.binary(max_size=10), st.data())

@@ -62,7 +62,7 @@ def marks(x: Exchange) -> Outcome:
 
 def denies(x: Exchange) -> Outcome:
     answer = Response(403, x.request.headers.copy(), b"", limits=x.request.limits, origin="rule")
-    answer.headers.put([(b"x-why", b"X-Why", b"because")])
+    answer.headers.lines = [(b"x-why", b"X-Why", b"because")]
     return answer
 
 

@@ -159,7 +159,7 @@ class Cookies(Action):
             if matches is not None:
                 kept = [line for line in headers.lines if line[0] != SET_COOKIE or not matches(name_of(line[2]))]
                 if len(kept) != len(headers.lines):
-                    headers.put(kept)
+                    headers.lines = kept
             for name, text, attributes in given:
                 if _find(headers, name) is None:
                     _put(headers, name, text, attributes)
@@ -259,7 +259,7 @@ def _find(headers: Headers, name: bytes) -> int | None:
 
 def _write(headers: Headers, index: int, cookie: SetCookie) -> None:
     key, spelling, _ = headers.lines[index]
-    headers.put([*headers.lines[:index], (key, spelling, cookie.dump()), *headers.lines[index + 1 :]])
+    headers.lines[index] = (key, spelling, cookie.dump())
 
 
 def _put(headers: Headers, name: bytes, value: str, attributes: Attributes) -> None:

@@ -158,7 +158,7 @@ def _rename(headers: HeaderLines, old: bytes, key: bytes, name: bytes, *, replac
         if not replace:
             raise EvaluationError(f"there is a header {name.decode('latin-1')} already", headers.side)
         headers.remove(key)
-    headers.put([(key, name, line[2]) if line[0] == old else line for line in headers.lines])
+    headers.lines = [(key, name, line[2]) if line[0] == old else line for line in headers.lines]
 
 
 class Headers(_HeaderEdits):
